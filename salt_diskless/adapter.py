@@ -1,0 +1,109 @@
+"""What every Salt adapter uses: the pillar's one accessor, the cluster, and errors for Salt."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import salt.utils.msgpack
+from salt.exceptions import CommandExecutionError
+
+from salt_diskless.cluster import Cluster, DisklessError, Site, parse
+from salt_diskless.platform import Platform
+from salt_diskless.platform import of as platform_of
+
+#: Key of ``__context__``: in test mode, the images that would get a new version in this run.
+PENDING = "diskless.pending_images"
+
+_parsed: tuple[bytes, Cluster] | None = None
+
+
+def pillar(dunder_pillar: Any) -> dict[str, Any]:
+    """Return the pillar below ``diskless`` as plain dicts, lists and scalars.
+
+    dunder_pillar
+        The caller's ``__pillar__``. Never ``pillar.get``: from a module it answers with
+        ``**********`` in Salt 3008; and the containers of ``__pillar__`` are masked there when
+        they are shown, so what is handed on is a copy made leaf by leaf.
+    """
+    return _plain(dunder_pillar.get("diskless") or {})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in value}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def cluster(dunder_pillar: Any) -> Cluster:
+    """Return the checked cluster of the caller's ``__pillar__``.
+
+    It is parsed once for any number of states: the same text gives the same object.
+    Raises :class:`ClusterError` with all that is wrong.
+    """
+    global _parsed  # noqa: PLW0603
+    data = pillar(dunder_pillar)
+    digest = hashlib.blake2b(salt.utils.msgpack.packb(data, default=repr)).digest()
+    if _parsed is None or _parsed[0] != digest:
+        _parsed = (digest, parse(data))
+    return _parsed[1]
+
+
+def site(dunder_pillar: Any, opts: Mapping[str, Any]) -> Site:
+    """Return what this minion has to do as a boot server."""
+    return cluster(dunder_pillar).served_by(opts["id"])
+
+
+def platform(grains: Mapping[str, Any], dunder_pillar: Any) -> Platform:
+    """Return what this distribution calls its packages, services and files."""
+    return platform_of(grains["os_family"], cluster(dunder_pillar).lookup)
+
+
+@contextlib.contextmanager
+def _salt_error() -> Iterator[None]:
+    try:
+        yield
+    except DisklessError as err:
+        raise CommandExecutionError(str(err)) from err
+
+
+def execution(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate an execution function: the project's errors become Salt's."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with _salt_error():
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+def state(
+    name: str, test: bool, apply: Callable[..., dict[str, Any]], what: str, **arguments: Any
+) -> dict[str, Any]:
+    """Return a state's result after one call of an execution function.
+
+    apply
+        Takes ``test`` and ``arguments``, and returns the changes.
+    what
+        The thing's name for the comment, such as ``the TFTP root``.
+    """
+    try:
+        changes = apply(test=test, **arguments)
+    except CommandExecutionError as err:
+        return {"name": name, "result": False, "changes": {}, "comment": str(err)}
+    if not changes:
+        comment = f"{what[0].upper()}{what[1:]}: as the pillar says"
+        return {"name": name, "result": True, "changes": {}, "comment": comment}
+    comment = f"{what[0].upper()}{what[1:]}: {'would be changed' if test else 'changed'}"
+    return {
+        "name": name,
+        "result": None if test else True,
+        "changes": changes,
+        "comment": comment,
+    }

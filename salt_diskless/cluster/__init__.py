@@ -1,0 +1,34 @@
+"""Pillar in, :class:`Cluster` out: typed, frozen, expanded, and every check made.
+
+Pure: no Salt, no disk, no subprocess.
+"""
+
+from salt_diskless.cluster.build import parse
+from salt_diskless.cluster.errors import ClusterError, DisklessError, Problem
+from salt_diskless.cluster.model import (
+    Cluster,
+    Entry,
+    Image,
+    Network,
+    Node,
+    Server,
+    Settings,
+    Site,
+    Source,
+)
+
+__all__ = [
+    "Cluster",
+    "ClusterError",
+    "DisklessError",
+    "Entry",
+    "Image",
+    "Network",
+    "Node",
+    "Problem",
+    "Server",
+    "Settings",
+    "Site",
+    "Source",
+    "parse",
+]

@@ -1,0 +1,432 @@
+"""From the plain data of the pillar to a :class:`Cluster`, or to every problem that it has."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from netaddr import IPAddress
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from salt_diskless.cluster import checks, defaults, schema
+from salt_diskless.cluster.errors import ClusterError, Problem, shown
+from salt_diskless.cluster.model import (
+    Cluster,
+    Entry,
+    Image,
+    Network,
+    Node,
+    Server,
+    Settings,
+    Source,
+)
+from salt_diskless.cluster.ranges import expand
+
+ROOT = "diskless"
+_SECTIONS = ("servers", "networks", "images", "profiles", "nodes", "lookup")
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def parse(pillar: Mapping[str, Any]) -> Cluster:
+    """Return the cluster that the ``diskless`` pillar describes.
+
+    pillar
+        What stands below the pillar's key ``diskless``: plain dicts, lists and scalars.
+
+    Raises :class:`ClusterError` with every problem at once; then nothing of it may be used.
+    """
+    return _Build(pillar).cluster()
+
+
+class _Build:
+    """One parse. ``problems`` grows while the parts are read; the parts that are right go on to
+    the checks between them, so that one run names all that is wrong."""
+
+    def __init__(self, pillar: Any):
+        self.problems: list[Problem] = []
+        self.raw = self._sections(pillar)
+
+    def cluster(self) -> Cluster:
+        lookup = self._model(schema.LookupIn, self.raw["lookup"], f"{ROOT}:lookup")
+        servers = dict(self._servers())
+        networks = dict(self._networks(servers))
+        images = dict(self._images())
+        profiles = self._each("profiles", schema.SettingsIn)
+        self._check_profiles(profiles)
+        nodes = list(self._nodes(networks, images, profiles))
+        self.problems += checks.between(servers, networks, images, nodes)
+        if self.problems:
+            raise ClusterError(self.problems)
+        by_address = sorted((node for _, node in nodes), key=lambda node: int(node.ip))
+        return Cluster(
+            servers=servers,
+            networks=networks,
+            images=images,
+            nodes={node.name: node for node in by_address},
+            lookup=lookup.model_dump(exclude_none=True) if lookup else {},
+        )
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def _sections(self, pillar: Any) -> dict[str, dict[Any, Any]]:
+        if not isinstance(pillar, Mapping) or not pillar:
+            raise ClusterError(
+                [Problem(ROOT, shown(pillar), "give the pillar that pillar.example shows")]
+            )
+        for key in pillar:
+            if key not in _SECTIONS:
+                self._add(f"{ROOT}:{key}", "an unknown key", _nearest(str(key), _SECTIONS))
+        sections = {}
+        for name in _SECTIONS:
+            value = pillar.get(name)
+            if value is None:
+                value = {}
+                if name in ("servers", "networks"):
+                    self._add(f"{ROOT}:{name}", "nothing", "give at least one")
+            elif not isinstance(value, Mapping):
+                self._add(f"{ROOT}:{name}", shown(value), "give a mapping, name to settings")
+                value = {}
+            sections[name] = dict(value)
+        return sections
+
+    def _add(self, path: str, found: str, right: str) -> None:
+        self.problems.append(Problem(path, found, right))
+
+    def _model(self, model: type[_Model], value: Any, path: str) -> _Model | None:
+        try:
+            return model.model_validate({} if value is None else value)
+        except ValidationError as err:
+            for error in err.errors(include_url=False):
+                self.problems.append(_problem(path, error, model, value))
+        return None
+
+    def _each(self, section: str, model: type[_Model]) -> dict[str, _Model | None]:
+        """Validate each thing of a section; the value is None where it is wrong (the name is known
+        all the same, so that nothing that refers to it is called missing)."""
+        out: dict[str, _Model | None] = {}
+        for name, value in self.raw[section].items():
+            path = f"{ROOT}:{section}:{_key(name)}"
+            try:
+                _NAME_ADAPTER.validate_python(name)
+            except ValidationError:
+                self._add(path, shown(name), _NAME_RIGHT)
+            out[str(name)] = self._model(model, value, path)
+        return out
+
+    def _servers(self) -> Iterator[tuple[str, Server]]:
+        for name, server in self._each("servers", schema.ServerIn).items():
+            path = f"{ROOT}:servers:{_key(name)}"
+            if server is None:
+                continue
+            interfaces = dict(server.interfaces or {})
+            if (server.address is None) != (server.interface is None):
+                self._add(path, "only one of address and interface", "give both")
+            elif server.address is not None and server.interface is not None:
+                interfaces.setdefault(server.interface, server.address)
+                if interfaces[server.interface] != server.address:
+                    self._add(path, "two addresses for one interface", "give the one that it has")
+            elif not interfaces:
+                self._add(path, "no address", "give address and interface, or interfaces")
+            yield name, Server(name, interfaces)
+
+    def _networks(self, servers: Mapping[str, Server]) -> Iterator[tuple[str, Network]]:
+        known = [str(name) for name in self.raw["servers"]]
+        for name, net in self._each("networks", schema.NetworkIn).items():
+            path = f"{ROOT}:networks:{_key(name)}"
+            network = self._network(name, net, path, known, servers) if net is not None else None
+            if network is not None:
+                yield name, network
+
+    def _network(
+        self,
+        name: str,
+        net: schema.NetworkIn,
+        path: str,
+        known: list[str],
+        servers: Mapping[str, Server],
+    ) -> Network | None:
+        server_name = net.server
+        if server_name is None:
+            if len(known) != 1:
+                if known:
+                    self._add(f"{path}:server", "nothing", f"name one of {', '.join(known)}")
+                return None
+            server_name = known[0]
+        elif server_name not in known:
+            self._add(f"{path}:server", shown(server_name), _nearest(server_name, known))
+            return None
+        server = servers.get(server_name)
+        if server is None or not server.interfaces:
+            return None
+        inside = [item for item in server.interfaces.items() if item[1] in net.subnet]
+        if not inside:
+            self._add(
+                f"{path}:subnet",
+                str(net.subnet),
+                f"server {server_name} has no address in it (it has "
+                f"{', '.join(map(str, server.addresses))}); give it one in "
+                f"{ROOT}:servers:{server_name}:interfaces",
+            )
+            return None
+        return Network(
+            name=name,
+            server=server_name,
+            interface=inside[0][0],
+            server_address=inside[0][1],
+            subnet=net.subnet,
+            routers=tuple(net.routers),
+            nameservers=tuple(net.nameservers),
+            domain=net.domain,
+            nis_domain=net.nis_domain,
+            time_offset=net.time_offset,
+            lease_default=net.lease_time.default,
+            lease_max=net.lease_time.max,
+            dynamic=net.dynamic,
+        )
+
+    def _images(self) -> Iterator[tuple[str, Image]]:
+        for name, image in self._each("images", schema.ImageIn).items():
+            if image is None:
+                continue
+            source = None
+            if image.source is not None:
+                path = f"{ROOT}:images:{_key(name)}:source"
+                if (image.source.directory is None) == (image.source.minion is None):
+                    self._add(path, "not just one of directory and minion", "give one of them")
+                fields = image.source.model_dump()
+                if image.source.minion is not None and image.source.host is None:
+                    fields["host"] = image.source.minion
+                source = Source(**fields)
+            yield (
+                name,
+                Image(
+                    name=name,
+                    description=image.description or name,
+                    location=image.location,
+                    source=source,
+                    exclude=tuple(image.exclude),
+                    kernel=image.kernel,
+                ),
+            )
+
+    # -- profiles and nodes -------------------------------------------------------------------
+
+    def _check_profiles(self, profiles: Mapping[str, schema.SettingsIn | None]) -> None:
+        for name, profile in profiles.items():
+            if profile is None:
+                continue
+            path = f"{ROOT}:profiles:{_key(name)}"
+            self._check_files(profile, path)
+            if profile.profile is None:
+                continue
+            if profile.profile not in profiles:
+                self._add(
+                    f"{path}:profile", shown(profile.profile), _nearest(profile.profile, profiles)
+                )
+            elif name in _parents(profile, profiles):
+                self._add(f"{path}:profile", shown(profile.profile), "end the circle of profiles")
+
+    def _check_files(self, settings: schema.SettingsIn, path: str) -> None:
+        for index, found, right in checks.entries([item.path for item in settings.files or ()]):
+            self._add(f"{path}:files:{index}", found, right)
+
+    def _nodes(
+        self,
+        networks: Mapping[str, Network],
+        images: Mapping[str, Image],
+        profiles: Mapping[str, schema.SettingsIn | None],
+    ) -> Iterator[tuple[str, Node]]:
+        resolver = _Resolver(self, networks, images, profiles)
+        for key, value in self.raw["nodes"].items():
+            path = f"{ROOT}:nodes:{_key(key)}"
+            try:
+                names = expand(key) if isinstance(key, str) else []
+            except ValueError as err:
+                self._add(path, shown(key), f"give a host name or a node set ({err})")
+                continue
+            if not names:
+                self._add(path, shown(key), "give a host name or a node set, in quotes")
+                continue
+            wrong = [name for name in names if not schema.is_host_name(name)]
+            if wrong:
+                self._add(
+                    path,
+                    shown(wrong[0]),
+                    "give a host name (RFC 1123: letters, digits and '-', labels up to 63)",
+                )
+            node = self._model(schema.NodeIn, value, path)
+            if node is None or wrong:
+                continue
+            settings = resolver.of_node(node, path)
+            macs, addresses = node.mac, self._spread(node.ip, len(names), f"{path}:ip")
+            if len(macs) != len(names):
+                self._add(f"{path}:mac", f"{len(macs)} for {len(names)} nodes", "give one a node")
+            elif addresses and settings is not None:
+                for name, mac, address in zip(names, macs, addresses, strict=True):
+                    yield path, Node(name, mac, address, settings)
+
+    def _spread(self, runs: list[str], count: int, path: str) -> list[IPAddress]:
+        """Return ``count`` addresses: of one run ``first+``, or one address a node."""
+        if len(runs) == 1 and runs[0].endswith("+"):
+            first = int(IPAddress(runs[0][:-1]))
+            if first + count <= 1 << 32:
+                return [IPAddress(first + n, 4) for n in range(count)]
+        elif len(runs) == count and not any(run.endswith("+") for run in runs):
+            return [IPAddress(run, 4) for run in runs]
+        self._add(
+            path,
+            shown(runs if len(runs) > 1 else runs[0]) + f" for {count} nodes",
+            "give one a node, or the first with a '+', like 10.8.226.75+",
+        )
+        return []
+
+
+class _Resolver:
+    """Finds what a node's settings are; equal settings are one shared object."""
+
+    def __init__(
+        self,
+        build: _Build,
+        networks: Mapping[str, Network],
+        images: Mapping[str, Image],
+        profiles: Mapping[str, schema.SettingsIn | None],
+    ):
+        self.build = build
+        self.networks = networks
+        self.images = images
+        self.profiles = profiles
+        self._of_profile: dict[str | None, Settings | None] = {}
+
+    def of_node(self, node: schema.NodeIn, path: str) -> Settings | None:
+        """Return the node's settings, or None after saying what is wrong with them."""
+        if node.profile is not None and node.profile not in self.profiles:
+            self.build._add(
+                f"{path}:profile", shown(node.profile), _nearest(node.profile, self.profiles)
+            )
+            return None
+        if not node.model_fields_set - {"mac", "ip", "profile"}:
+            if node.profile not in self._of_profile:
+                self._of_profile[node.profile] = self._resolve(node, path)
+            return self._of_profile[node.profile]
+        self.build._check_files(node, path)
+        return self._resolve(node, path)
+
+    def _resolve(self, node: schema.NodeIn, path: str) -> Settings | None:
+        layers: list[schema.SettingsIn] = [node]
+        for name in _parents(node, self.profiles):
+            profile = self.profiles.get(name)
+            if profile is None:
+                return None
+            layers.append(profile)
+
+        def value(key: str, default: Any = None) -> Any:
+            for layer in layers:
+                found = getattr(layer, key)
+                if found is not None:
+                    return found
+            return default
+
+        image = self._named("image", value("image"), self.images, path)
+        network = self._named("network", value("network"), self.networks, path)
+        if image is None or network is None:
+            return None
+        files = value("files")
+        return Settings(
+            profile=node.profile or "",
+            image=image,
+            network=network,
+            interface=value("interface", defaults.INTERFACE),
+            serial_console=value("serial_console"),
+            root=value("root", defaults.ROOT),
+            nfs=value("nfs", defaults.NFS),
+            nis_domain=value("nis_domain", network.nis_domain),
+            kernel_append=value("kernel_append"),
+            entries=defaults.ENTRIES
+            if files is None
+            else tuple(Entry(item.path, item.how) for item in files),
+        )
+
+    def _named(self, what: str, name: str | None, known: Mapping[str, Any], path: str) -> Any:
+        written = self.build.raw[what + "s"]
+        if name is None:
+            self.build._add(
+                f"{path}:{what}", "nothing", f"name one here or in the profile: {_list(written)}"
+            )
+        elif name not in written:
+            self.build._add(f"{path}:{what}", shown(name), _nearest(name, written))
+        return known.get(name) if name is not None else None
+
+
+_NAME_ADAPTER: TypeAdapter[str] = TypeAdapter(schema.Name)
+_NAME_RIGHT = "give a name of letters, digits and ._- , 64 characters at most"
+
+
+def _parents(
+    settings: schema.SettingsIn, profiles: Mapping[str, schema.SettingsIn | None]
+) -> list[str]:
+    """Return the profiles above ``settings``, nearest first; a circle is gone through once."""
+    chain: list[str] = []
+    name = settings.profile
+    while name is not None and name not in chain:
+        chain.append(name)
+        profile = profiles.get(name)
+        name = None if profile is None else profile.profile
+    return chain
+
+
+def _key(name: Any) -> str:
+    return name if isinstance(name, str) and name.isprintable() else shown(name)
+
+
+def _list(names: Any) -> str:
+    return ", ".join(_key(name) for name in names) or "there is none"
+
+
+def _nearest(name: str, known: Any) -> str:
+    names = [str(item) for item in known]
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    return f"did you mean {close[0]}?" if close else f"known are: {_list(names)}"
+
+
+def _problem(path: str, error: Any, model: type[BaseModel], value: Any) -> Problem:
+    """Return one of pydantic's errors in the project's words."""
+    where = [str(part) if isinstance(part, int) else _key(part) for part in error["loc"]]
+    if where[1:] == ["0"] and not isinstance(value[where[0]], list | tuple):
+        where.pop()
+    if where and where[-1] == "[key]":
+        where.pop()
+    kind = error["type"]
+    found = shown(error["input"])
+    if kind == "extra_forbidden":
+        owner: Any = model
+        for part in error["loc"][:-1]:
+            owner = _field_model(owner, part)
+        return Problem(
+            ":".join([path, *where]),
+            "an unknown key",
+            _nearest(str(error["loc"][-1]), getattr(owner, "model_fields", ())),
+        )
+    if kind == "missing":
+        return Problem(":".join([path, *where]), "nothing", "give it, there is no default")
+    right = str(error["ctx"]["error"]) if kind == "value_error" else error["msg"]
+    return Problem(":".join([path, *where]), found, right)
+
+
+def _field_model(owner: Any, part: Any) -> Any:
+    """Return the model of the field ``part`` of ``owner``, through lists and optionals."""
+    if isinstance(part, int):
+        return owner
+    annotation = owner.model_fields[part].annotation if hasattr(owner, "model_fields") else None
+    for candidate in _leaves(annotation):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    args = getattr(annotation, "__args__", ())
+    if not args:
+        yield annotation
+    for arg in args:
+        yield from _leaves(arg)

@@ -1,0 +1,154 @@
+"""What must hold between the parts of a cluster; neither dhcpd nor a boot loader would notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from salt_diskless.cluster.errors import Problem
+from salt_diskless.cluster.model import Image, Network, Node, Server
+
+
+def between(
+    servers: Mapping[str, Server],
+    networks: Mapping[str, Network],
+    images: Mapping[str, Image],
+    nodes: Sequence[tuple[str, Node]],
+) -> Iterator[Problem]:
+    """Yield every problem between servers, networks, images and nodes.
+
+    nodes
+        Pairs of the pillar path that a node came from, and the node.
+    """
+    yield from _server_addresses(servers)
+    yield from _networks(networks)
+    yield from _locations(images)
+    yield from _unique(nodes)
+    yield from _node_addresses(networks, nodes)
+
+
+def entries(paths: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Yield ``(index, found, right)`` for each entry that stands twice or below another one."""
+    seen: dict[str, int] = {}
+    for index, path in enumerate(paths):
+        if path in seen:
+            yield index, path, "leave it out: it stands there twice"
+        seen.setdefault(path, index)
+    for path, index in seen.items():
+        parts = path.split("/")
+        for depth in range(2, len(parts)):
+            above = "/".join(parts[:depth])
+            if above in seen:
+                yield index, path, f"leave it out: it lies below the entry {above}"
+
+
+def _server_addresses(servers: Mapping[str, Server]) -> Iterator[Problem]:
+    seen: dict[int, str] = {}
+    for server in servers.values():
+        for interface, address in server.interfaces.items():
+            path = f"diskless:servers:{server.name}:{interface}"
+            other = seen.setdefault(int(address), path)
+            if other != path:
+                yield Problem(path, str(address), f"give one of its own: {other} has it")
+
+
+def _networks(networks: Mapping[str, Network]) -> Iterator[Problem]:
+    seen: list[Network] = []
+    for net in networks.values():
+        path = f"diskless:networks:{net.name}"
+        for other in seen:
+            if net.subnet.first <= other.subnet.last and other.subnet.first <= net.subnet.last:
+                yield Problem(
+                    f"{path}:subnet",
+                    str(net.subnet),
+                    f"it overlaps {other.subnet} of diskless:networks:{other.name}",
+                )
+        seen.append(net)
+        for index, router in enumerate(net.routers):
+            if router not in net.subnet:
+                yield Problem(
+                    f"{path}:routers:{index}", str(router), f"give an address inside {net.subnet}"
+                )
+        if net.lease_default > net.lease_max:
+            yield Problem(
+                f"{path}:lease_time:default",
+                str(net.lease_default),
+                f"give at most max, which is {net.lease_max}",
+            )
+        if net.dynamic is not None:
+            yield from _dynamic(net, path)
+
+
+def _dynamic(net: Network, path: str) -> Iterator[Problem]:
+    assert net.dynamic is not None
+    first, last = net.dynamic.first, net.dynamic.last
+    if first <= net.subnet.first or last >= net.subnet.last:
+        yield Problem(
+            f"{path}:dynamic", str(net.dynamic), f"give a range of hosts inside {net.subnet}"
+        )
+    for what, address in (
+        ("the server's", net.server_address),
+        *(("a router's", router) for router in net.routers),
+        *(("a name server's", server) for server in net.nameservers),
+    ):
+        if first <= int(address) <= last:
+            yield Problem(
+                f"{path}:dynamic", str(net.dynamic), f"leave {what} address {address} out of it"
+            )
+
+
+def _locations(images: Mapping[str, Image]) -> Iterator[Problem]:
+    placed = sorted((image.location + "/", image.name) for image in images.values())
+    above, owner = "", ""
+    for location, name in placed:
+        if not above or not location.startswith(above):
+            above, owner = location, name
+        else:
+            yield Problem(
+                f"diskless:images:{name}:location",
+                location[:-1],
+                f"give one of its own: diskless:images:{owner}:location is {above[:-1]}",
+            )
+
+
+def _unique(nodes: Sequence[tuple[str, Node]]) -> Iterator[Problem]:
+    names: dict[str, str] = {}
+    macs: dict[str, str] = {}
+    addresses: dict[int, str] = {}
+    for path, node in nodes:
+        other = names.setdefault(node.name.lower(), path)
+        if other is not path:
+            yield Problem(path, node.name, f"name it once: {other} has it too")
+        who = macs.setdefault(node.mac, node.name)
+        if who != node.name:
+            yield Problem(f"{path}:mac", node.mac, f"give {node.name} its own: {who} has it")
+        who = addresses.setdefault(int(node.ip), node.name)
+        if who != node.name:
+            yield Problem(f"{path}:ip", str(node.ip), f"give {node.name} its own: {who} has it")
+
+
+def _node_addresses(
+    networks: Mapping[str, Network], nodes: Sequence[tuple[str, Node]]
+) -> Iterator[Problem]:
+    taken: dict[str, dict[int, str]] = {}
+    for net in networks.values():
+        taken[net.name] = {
+            net.subnet.first: "the subnet's own address",
+            net.subnet.last: "the broadcast address",
+            **{int(address): "a name server" for address in net.nameservers},
+            **{int(address): "a router" for address in net.routers},
+            int(net.server_address): f"the boot server {net.server}",
+        }
+    for path, node in nodes:
+        net, address = node.network, int(node.ip)
+        if not net.subnet.first <= address <= net.subnet.last:
+            yield Problem(f"{path}:ip", f"{node.ip} ({node.name})", f"give one inside {net.subnet}")
+        elif address in taken[net.name]:
+            yield Problem(
+                f"{path}:ip", f"{node.ip} ({node.name})", f"it is {taken[net.name][address]}"
+            )
+        elif net.dynamic is not None and net.dynamic.first <= address <= net.dynamic.last:
+            yield Problem(
+                f"{path}:ip",
+                f"{node.ip} ({node.name})",
+                f"give one outside the dynamic range {net.dynamic} of diskless:networks:{net.name}",
+            )

@@ -1,0 +1,31 @@
+"""What a node gets when nobody says otherwise."""
+
+from __future__ import annotations
+
+from salt_diskless.cluster.model import Entry
+
+INTERFACE = "eth0"
+ROOT = "readonly"
+NFS = "4.2"
+
+#: The project's own list of what a node may write. An entry that an image does not have is passed
+#: over. Small on purpose: a snapshot costs kilobytes, and what is state of this boot is in memory.
+ENTRIES = (
+    Entry("/etc/hostname"),
+    Entry("/etc/machine-id"),
+    Entry("/etc/adjtime"),
+    Entry("/etc/salt"),
+    Entry("/root"),
+    Entry("/var/cache", "tmpfs"),
+    Entry("/var/lib/NetworkManager"),
+    Entry("/var/lib/chrony"),
+    Entry("/var/lib/dhclient"),
+    Entry("/var/lib/dhcp"),
+    Entry("/var/lib/logrotate"),
+    Entry("/var/lib/nfs"),
+    Entry("/var/lib/private"),
+    Entry("/var/lib/rsyslog"),
+    Entry("/var/lib/systemd"),
+    Entry("/var/log"),
+    Entry("/var/spool"),
+)

@@ -1,0 +1,165 @@
+"""The cluster as the rest of the project sees it: typed, frozen, checked, expanded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from netaddr import IPAddress, IPNetwork, IPRange
+
+from salt_diskless.cluster.errors import DisklessError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path that a node may write, and ``how``: ``persistent`` or ``tmpfs``."""
+
+    path: str
+    how: str = "persistent"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A boot server. ``interfaces`` maps an interface's name to the server's address on it."""
+
+    name: str
+    interfaces: Mapping[str, IPAddress]
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        return tuple(self.interfaces.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The subnet that nodes boot on; times are in seconds."""
+
+    name: str
+    server: str
+    interface: str
+    server_address: IPAddress
+    subnet: IPNetwork
+    routers: tuple[IPAddress, ...] = ()
+    nameservers: tuple[IPAddress, ...] = ()
+    domain: str | None = None
+    nis_domain: str | None = None
+    time_offset: int | None = None
+    lease_default: int = 21600
+    lease_max: int = 43200
+    dynamic: IPRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an image is taken from.
+
+    directory
+        A directory on the boot server; or None, and then
+    host, user, port, identity, known_hosts
+        a golden machine: where ssh reaches it, as whom, with which key and pinned host keys.
+    """
+
+    directory: str | None = None
+    minion: str | None = None
+    host: str | None = None
+    user: str = "root"
+    port: int = 22
+    identity: str | None = None
+    known_hosts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A named system for nodes; ``location`` is the directory on the boot server that has it."""
+
+    name: str
+    description: str
+    location: str
+    source: Source | None
+    exclude: tuple[str, ...] = ()
+    kernel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a node takes from its profile (and may override)."""
+
+    profile: str
+    image: Image
+    network: Network
+    interface: str
+    serial_console: str | None
+    root: str
+    nfs: str
+    nis_domain: str | None
+    kernel_append: str | None
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine. ``mac`` is lower case with colons; ``settings`` is shared between nodes."""
+
+    name: str
+    mac: str
+    ip: IPAddress
+    settings: Settings
+
+    @property
+    def image(self) -> Image:
+        return self.settings.image
+
+    @property
+    def network(self) -> Network:
+        return self.settings.network
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """All that the pillar says."""
+
+    servers: Mapping[str, Server]
+    networks: Mapping[str, Network]
+    images: Mapping[str, Image]
+    nodes: Mapping[str, Node]
+    lookup: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def served_by(self, minion_id: str) -> Site:
+        """Return what one boot server has to do.
+
+        Raises :class:`DisklessError` when ``minion_id`` is no boot server of this cluster.
+        """
+        server = self.servers.get(minion_id)
+        if server is None:
+            known = ", ".join(sorted(self.servers)) or "none"
+            raise DisklessError(
+                f"diskless:servers: found no server with the minion id {minion_id!r}, only: "
+                f"{known}; add this minion, or do not target it with the diskless states"
+            )
+        networks = {name: net for name, net in self.networks.items() if net.server == minion_id}
+        nodes = {
+            name: node for name, node in self.nodes.items() if node.network.server == minion_id
+        }
+        used = {node.image.name for node in nodes.values()}
+        images = {
+            name: image
+            for name, image in self.images.items()
+            if name in used or len(self.servers) == 1
+        }
+        return Site(server, networks, images, nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One boot server with its networks, images and nodes (in the order of their addresses)."""
+
+    server: Server
+    networks: Mapping[str, Network]
+    images: Mapping[str, Image]
+    nodes: Mapping[str, Node]
+
+    def nodes_of(self, image: Image) -> tuple[Node, ...]:
+        """Return the nodes that boot from ``image``."""
+        return tuple(node for node in self.nodes.values() if node.image is image)

@@ -1,0 +1,286 @@
+"""What may stand in the pillar: one pydantic model per kind of thing, field by field.
+
+Every value that reaches a configuration file, a shell line or a kernel line is limited here to the
+characters that it can be made of, so nothing downstream has to quote.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
+from netaddr.strategy import eui48
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+_CONSOLE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}(?:,[0-9]{3,7}(?:[neo](?:[78]r?)?)?)?")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._+@:-]+)+")
+_PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]+")
+_KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252})")
+
+#: Words of the kernel line that the project writes itself.
+RESERVED_ON_KERNEL_LINE = frozenset(
+    {"initrd", "root", "boot", "init", "ip", "ro", "rw", "BOOTIF", "NFSROOT", "SNAPSHOT"}
+    | {"ETHERNET", "NISDOMAIN", "DISKLESS_VERSION", "DISKLESS_ROOT", "DISKLESS_NFS"}
+    | {"DISKLESS_UNKNOWN", "nfs.nfs4_unique_id"}
+)
+
+#: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
+NEVER_AN_ENTRY = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
+
+_TOP_LEVEL = frozenset(
+    {"bin", "boot", "dev", "etc", "home", "lib", "lib64", "opt", "proc", "root", "run", "sbin"}
+    | {"srv", "sys", "tmp", "usr", "var"}
+)
+
+
+def is_host_name(name: str) -> bool:
+    """Tell whether ``name`` is a host name (RFC 1123 section 2.1, 253 characters at most)."""
+    return len(name) <= 253 and _DOMAIN.fullmatch(name) is not None
+
+
+def _text(right: str, pattern: re.Pattern[str]) -> Any:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError(right)
+        return value
+
+    return BeforeValidator(check)
+
+
+def _host_name(value: Any) -> str:
+    if not isinstance(value, str) or not is_host_name(value):
+        raise ValueError("give a host name (RFC 1123: letters, digits, '-', labels up to 63)")
+    return value
+
+
+def _mac(value: Any) -> str:
+    if isinstance(value, bool | int | float):
+        raise ValueError(
+            'YAML made a number of an unquoted MAC; put it in quotes, like "52:54:00:00:00:01"'
+        )
+    if not isinstance(value, str) or not _MAC.fullmatch(value):
+        raise ValueError('give six bytes in hex, like "52:54:00:00:00:01"')
+    number = eui48.str_to_int(value)
+    if number == 0 or number >> 40 & 1:
+        raise ValueError("give the MAC of one machine, neither zero, broadcast nor multicast")
+    return value.replace("-", ":").lower()
+
+
+def _address(value: Any) -> IPAddress:
+    try:
+        if not isinstance(value, str):
+            raise TypeError
+        address = IPAddress(value, version=4)
+    except (AddrFormatError, ValueError, TypeError):
+        raise ValueError("give an IPv4 address, like 10.8.226.73") from None
+    if str(address) != value:
+        raise ValueError(f"give the address in full, like {address}")
+    return address
+
+
+def _address_run(value: Any) -> str:
+    if isinstance(value, str):
+        _address(value[:-1] if value.endswith("+") else value)
+        return value
+    return str(_address(value))
+
+
+def _subnet(value: Any) -> IPNetwork:
+    try:
+        if not isinstance(value, str) or "/" not in value:
+            raise TypeError
+        subnet = IPNetwork(value, version=4)
+    except (AddrFormatError, ValueError, TypeError):
+        raise ValueError("give an IPv4 subnet with its prefix, like 10.8.226.0/24") from None
+    if subnet.ip != subnet.network or not 1 <= subnet.prefixlen <= 30:
+        raise ValueError(
+            f"give the subnet's own address and a prefix up to /30, like {subnet.cidr}"
+        )
+    return subnet
+
+
+def _range(value: Any) -> IPRange:
+    try:
+        first, last = str(value).split("-")
+        return IPRange(_address(first.strip()), _address(last.strip()))
+    except (AddrFormatError, ValueError):
+        raise ValueError("give first-last, like 10.8.226.200-10.8.226.250") from None
+
+
+def _path(value: Any) -> str:
+    if (
+        not isinstance(value, str)
+        or not _PATH.fullmatch(value)
+        or {".", ".."} & {*value.split("/")}
+    ):
+        raise ValueError(
+            "give an absolute path of letters, digits and ._+@:- "
+            "without '..', '//' or a '/' at the end"
+        )
+    return value
+
+
+def _entry_path(value: str) -> str:
+    for taken in NEVER_AN_ENTRY:
+        if value == taken or value.startswith(taken + "/"):
+            raise ValueError(f"leave it out: {taken} is in memory on every node")
+    if value in ("/etc", "/usr", "/var", "/bin", "/sbin", "/lib", "/lib64", "/boot"):
+        raise ValueError("name the directories below it that nodes write, not all of it")
+    return value
+
+
+def _location(value: str) -> str:
+    if value.count("/") < 2 and value[1:] in _TOP_LEVEL:
+        raise ValueError("give the image a directory of its own, like /diskless/x86_64/compute")
+    return value
+
+
+def _kernel_append(value: str) -> str:
+    for word in value.split(" "):
+        if word.split("=", 1)[0] in RESERVED_ON_KERNEL_LINE:
+            raise ValueError(f"leave {word.split('=', 1)[0]} out: salt-diskless writes it itself")
+    return value
+
+
+def _nfs(value: Any) -> str:
+    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if text not in ("3", "4.2"):
+        raise ValueError("give 3 or 4.2")
+    return text
+
+
+def _one_or_many(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Name = Annotated[str, _text("give letters, digits and ._- , 64 at most", _NAME)]
+HostName = Annotated[str, BeforeValidator(_host_name)]
+Mac = Annotated[str, BeforeValidator(_mac)]
+Address = Annotated[Any, BeforeValidator(_address)]
+AddressRun = Annotated[str, BeforeValidator(_address_run)]
+Subnet = Annotated[Any, BeforeValidator(_subnet)]
+Range = Annotated[Any, BeforeValidator(_range)]
+Interface = Annotated[
+    str, _text("give an interface's name, like eth0 (15 characters at most)", _INTERFACE)
+]
+Path = Annotated[str, BeforeValidator(_path)]
+EntryPath = Annotated[Path, AfterValidator(_entry_path)]
+Location = Annotated[Path, AfterValidator(_location)]
+Text = Annotated[
+    str, _text("give one line without quotes, backslashes or control characters", _TEXT)
+]
+Seconds = Annotated[int, Field(strict=True, ge=60, le=0x7FFFFFFF)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class ServerIn(_Strict):
+    address: Address | None = None
+    interface: Interface | None = None
+    interfaces: dict[Interface, Address] | None = None
+
+
+class LeaseIn(_Strict):
+    default: Seconds = 21600
+    max: Seconds = 43200
+
+
+class NetworkIn(_Strict):
+    subnet: Subnet
+    server: Name | None = None
+    routers: list[Address] = []
+    nameservers: list[Address] = []
+    domain: HostName | None = None
+    nis_domain: Name | None = None
+    time_offset: Annotated[int, Field(strict=True, ge=-86400, le=86400)] | None = None
+    lease_time: LeaseIn = LeaseIn()
+    dynamic: Range | None = None
+
+
+class SourceIn(_Strict):
+    directory: Path | None = None
+    minion: Name | None = None
+    host: Annotated[str, _text("give a host name or address", _HOST)] | None = None
+    user: Name = "root"
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 22
+    identity: Path | None = None
+    known_hosts: Path | None = None
+
+
+class ImageIn(_Strict):
+    description: Text | None = None
+    location: Location
+    source: SourceIn | None = None
+    exclude: list[
+        Annotated[str, _text("give an rsync pattern, like /scratch or *.iso", _PATTERN)]
+    ] = []
+    kernel: Name | None = None
+
+
+class EntryIn(_Strict):
+    path: EntryPath
+    how: Literal["persistent", "tmpfs"] = "persistent"
+
+
+def _entry(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class SettingsIn(_Strict):
+    profile: Name | None = None
+    image: Name | None = None
+    network: Name | None = None
+    interface: Interface | None = None
+    serial_console: (
+        Annotated[str, _text("give device,speed, like ttyS0,115200n8", _CONSOLE)] | None
+    ) = None
+    root: Literal["readonly"] | None = None
+    nfs: Annotated[str, BeforeValidator(_nfs)] | None = None
+    nis_domain: Name | None = None
+    kernel_append: (
+        Annotated[
+            str,
+            _text(
+                "give words of letters, digits and ._+@:,=/%~^#- , one space between", _KERNEL_LINE
+            ),
+            AfterValidator(_kernel_append),
+        ]
+        | None
+    ) = None
+    files: list[Annotated[EntryIn, BeforeValidator(_entry)]] | None = None
+
+
+class NodeIn(SettingsIn):
+    mac: Annotated[list[Mac], BeforeValidator(_one_or_many)]
+    ip: Annotated[list[AddressRun], BeforeValidator(_one_or_many)]
+
+
+class LookupIn(_Strict):
+    """What ``map.jinja`` knows for each distribution and the pillar may replace."""
+
+    image_packages: list[Name] | None = None
+    dhcp_packages: list[Name] | None = None
+    dhcp_service: Name | None = None
+    dhcp_config: Path | None = None
+    dhcp_defaults: Path | None = None
+    dhcp_interfaces_key: Name | None = None
+    tftp_packages: list[Name] | None = None
+    tftp_service: Name | None = None
+    tftp_defaults: Path | None = None
+    tftp_root_key: Name | None = None
+    tftp_root: Path | None = None
+    nfs_packages: list[Name] | None = None
+    nfs_service: Name | None = None
+    exports_file: Path | None = None
+    pxelinux: Path | None = None
+    pxelinux_modules: Path | None = None

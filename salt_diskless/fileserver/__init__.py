@@ -1,0 +1,1 @@
+"""Fileserver backend: serves the SLS that come with the package."""

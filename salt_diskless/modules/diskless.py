@@ -1,0 +1,139 @@
+"""The cluster as a whole: check its pillar, see what an apply would do, see what is served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import salt_diskless
+from salt_diskless import adapter
+from salt_diskless.boot import dhcpd
+from salt_diskless.cluster.ranges import fold
+from salt_diskless.image.versions import published
+
+if TYPE_CHECKING:
+    __pillar__: dict[str, Any]
+    __opts__: dict[str, Any]
+    __grains__: dict[str, Any]
+    __salt__: dict[str, Any]
+
+__virtualname__ = "diskless"
+
+
+@adapter.execution
+def validate() -> dict[str, Any]:
+    """
+    Check the pillar, touch nothing, and return what it describes. Every problem is named in one
+    error: its path, what was found, and what would be right.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.validate
+    """
+    cluster = adapter.cluster(__pillar__)
+    return {
+        "servers": sorted(cluster.servers),
+        "networks": {name: str(net.subnet) for name, net in cluster.networks.items()},
+        "images": {name: image.location for name, image in cluster.images.items()},
+        "nodes": fold(cluster.nodes),
+        "count": len(cluster.nodes),
+    }
+
+
+@adapter.execution
+def plan() -> dict[str, Any]:
+    """
+    Return what ``state.apply diskless`` would change in snapshots and configuration; nothing is
+    touched. (Packages, images and services: ``state.apply diskless test=True``.)
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.plan
+    """
+    adapter.site(__pillar__, __opts__)
+    changes = {
+        name: __salt__[f"{name}.apply"](test=True)
+        for name in ("diskless_snapshot", "diskless_tftp", "diskless_nfs", "diskless_dhcpd")
+    }
+    return {name: change for name, change in changes.items() if change}
+
+
+@adapter.execution
+def status() -> dict[str, Any]:
+    """
+    Return what this boot server has: its services, and for each image the published version and
+    its nodes; and how the exports differ from the pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.status
+    """
+    site, names = adapter.site(__pillar__, __opts__), adapter.platform(__grains__, __pillar__)
+    images = {}
+    for image in site.images.values():
+        version = published(image)
+        images[image.name] = {
+            "published": version.name if version else None,
+            "nodes": fold(node.name for node in site.nodes_of(image)),
+        }
+    return {
+        "services": {
+            service: __salt__["service.status"](service)
+            for service in (names.dhcp_service, names.tftp_service, names.nfs_service)
+        },
+        "images": images,
+        "drift": __salt__["diskless_nfs.list"](ask=False)["drift"],
+    }
+
+
+def version() -> str:
+    """
+    Return the version of salt-diskless.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.version
+    """
+    return salt_diskless.__version__
+
+
+@adapter.execution
+def platform() -> dict[str, Any]:
+    """
+    Return what this distribution calls its packages, services and files, with the pillar's
+    ``diskless:lookup`` over it. ``map.jinja`` is made of it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.platform
+    """
+    return adapter.platform(__grains__, __pillar__).as_dict()
+
+
+@adapter.execution
+def site() -> dict[str, Any]:
+    """
+    Return what the SLS need of this boot server: its interfaces that nodes boot on, the locations
+    of its images, and the NFS versions that its nodes use.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.site
+    """
+    here = adapter.site(__pillar__, __opts__)
+    return {
+        "interfaces": sorted(dhcpd.interfaces(here)),
+        "locations": [image.location for image in here.images.values()],
+        "nfs": sorted({node.settings.nfs for node in here.nodes.values()}),
+    }

@@ -1,0 +1,105 @@
+"""ISC dhcpd of a boot server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from salt_diskless import adapter, tree
+from salt_diskless.boot import dhcpd as text
+from salt_diskless.services import dhcpd
+
+if TYPE_CHECKING:
+    __pillar__: dict[str, Any]
+    __opts__: dict[str, Any]
+    __grains__: dict[str, Any]
+
+__virtualname__ = "diskless_dhcpd"
+
+
+@adapter.execution
+def render() -> str:
+    """
+    Return the ``dhcpd.conf`` that the pillar asks for.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --out=newline_values_only diskless_dhcpd.render
+    """
+    return text.render(adapter.site(__pillar__, __opts__)).decode()
+
+
+@adapter.execution
+def check(path: str | None = None) -> str:
+    """
+    Have dhcpd check a configuration, and return what it says; it fails when dhcpd refuses.
+
+    path
+        The file; default is the live one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_dhcpd.check
+    """
+    return dhcpd.check(path or adapter.platform(__grains__, __pillar__).dhcp_config)
+
+
+@adapter.execution
+def leases() -> dict[str, dict[str, str]]:
+    """
+    Return the leases of the dynamic ranges that dhcpd has given out: address to MAC, state, end.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_dhcpd.leases
+    """
+    return dhcpd.leases()
+
+
+@adapter.execution
+def apply_(test: bool = False) -> dict[str, Any]:
+    """
+    Make dhcpd's configuration what the pillar says, and return the changes. A configuration that
+    dhcpd refuses never goes live. The service is not restarted: that is its state's part.
+
+    test
+        Touch nothing, and return what would change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_dhcpd.apply test=True
+    """
+    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+    files = dhcpd.files(site, names)
+    difference = dhcpd.difference(files, names)
+    changes = dhcpd.folded(site, difference, names)
+    if not test:
+        dhcpd.apply(difference, files, names)
+    return changes
+
+
+@adapter.execution
+def clean(test: bool = False) -> dict[str, Any]:
+    """
+    Remove dhcpd's configuration if the project wrote it, and return what was removed.
+
+    test
+        Touch nothing, and return what would be removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_dhcpd.clean test=True
+    """
+    return tree.clean([adapter.platform(__grains__, __pillar__).dhcp_config], test)
+
+
+__func_alias__ = {"apply_": "apply"}

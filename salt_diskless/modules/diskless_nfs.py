@@ -1,0 +1,104 @@
+"""The NFS exports of a boot server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from salt_diskless import adapter, tree
+from salt_diskless.boot import exports as text
+from salt_diskless.services import nfs
+
+if TYPE_CHECKING:
+    __pillar__: dict[str, Any]
+    __opts__: dict[str, Any]
+    __grains__: dict[str, Any]
+
+__virtualname__ = "diskless_nfs"
+__func_alias__ = {"list_": "list", "apply_": "apply"}
+
+
+@adapter.execution
+def render() -> str:
+    """
+    Return the file below ``exports.d`` that the pillar asks for.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --out=newline_values_only diskless_nfs.render
+    """
+    return text.render(adapter.site(__pillar__, __opts__)).decode()
+
+
+@adapter.execution
+def list_(ask: bool = True) -> dict[str, Any]:
+    """
+    Return what is really exported: exportfs's table below ``exported`` (path to clients and their
+    options), what mountd tells clients below ``shown``, and below ``drift`` how the table differs
+    from the pillar.
+
+    ask
+        Ask mountd too (``showmount -e``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_nfs.list
+    """
+    exported: dict[str, dict[str, str]] = {}
+    for export in nfs.table():
+        exported.setdefault(export.path, {})[export.client] = export.options
+    answer: dict[str, Any] = {
+        "exported": exported,
+        "drift": nfs.drift(adapter.site(__pillar__, __opts__)).as_dict(),
+    }
+    if ask:
+        answer["shown"] = nfs.shown()
+    return answer
+
+
+@adapter.execution
+def apply_(test: bool = False) -> dict[str, Any]:
+    """
+    Export what the pillar says, and return the changes: of the file, and of exportfs's table where
+    that had drifted from the pillar. The NFS server is not restarted.
+
+    test
+        Touch nothing, and return what would change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_nfs.apply test=True
+    """
+    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+    change, files = nfs.difference(site, names)
+    drift = nfs.drift(site)
+    changes = nfs.folded(change, drift)
+    if changes and not test:
+        nfs.apply(change, files, names)
+        nfs.verify(site)
+    return changes
+
+
+@adapter.execution
+def clean(test: bool = False) -> dict[str, Any]:
+    """
+    Export nothing of the project's any more, and return what was removed.
+
+    test
+        Touch nothing, and return what would be removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_nfs.clean test=True
+    """
+    removed = tree.clean([adapter.platform(__grains__, __pillar__).exports_file], test)
+    if removed and not test:
+        nfs.reread()
+    return removed

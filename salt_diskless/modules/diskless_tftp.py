@@ -1,0 +1,123 @@
+"""The TFTP root of a boot server: loader, kernels, a file per node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from salt_diskless import adapter, tree
+from salt_diskless.services import tftp
+
+if TYPE_CHECKING:
+    __pillar__: dict[str, Any]
+    __opts__: dict[str, Any]
+    __grains__: dict[str, Any]
+    __context__: dict[str, Any]
+
+__virtualname__ = "diskless_tftp"
+__func_alias__ = {"list_": "list", "apply_": "apply"}
+
+
+@adapter.execution
+def render(node: str | None = None) -> dict[str, str]:
+    """
+    Return the text files that the TFTP root must hold, path to content.
+
+    node
+        Only this node's file.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_tftp.render node003
+    """
+    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+    files = tftp.plan(site, names, frozenset()).files
+    texts = {
+        path: data.decode() for path, data in files.items() if isinstance(data, bytes) and data
+    }
+    if node is None:
+        return texts
+    path = tftp.node_path(site, names, node)
+    return {path: texts[path]}
+
+
+@adapter.execution
+def list_() -> dict[str, dict[str, str]]:
+    """
+    Return the node files on the disk: file name to its node, image and version.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_tftp.list
+    """
+    return tftp.listed(adapter.platform(__grains__, __pillar__))
+
+
+@adapter.execution
+def apply_(test: bool = False) -> dict[str, Any]:
+    """
+    Make the TFTP root what the pillar says, and return the changes with nodes folded.
+
+    test
+        Touch nothing, and return what would change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_tftp.apply test=True
+    """
+    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+    pending = frozenset(__context__.get(adapter.PENDING, ())) if test else None
+    plan = tftp.plan(site, names, pending)
+    difference = plan.difference()
+    changes = tftp.folded(site, difference, names)
+    if not test:
+        tree.apply(difference, plan.files)
+    return changes
+
+
+@adapter.execution
+def settings(test: bool = False) -> dict[str, Any]:
+    """
+    Have the TFTP daemon serve the TFTP root, where a file says which directory it serves; return
+    the changes.
+
+    test
+        Touch nothing, and return what would change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_tftp.settings test=True
+    """
+    files = tftp.defaults(adapter.platform(__grains__, __pillar__))
+    change = tree.compare(files, foreign_ok=files)
+    if not test:
+        tree.apply(change, files)
+    return {"changed": {"files": [*change.added, *change.changed]}} if change else {}
+
+
+@adapter.execution
+def clean(test: bool = False) -> dict[str, Any]:
+    """
+    Remove what the project wrote into the TFTP root, and return it.
+
+    test
+        Touch nothing, and return what would be removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_tftp.clean test=True
+    """
+    plan = tftp.clean_plan(names := adapter.platform(__grains__, __pillar__))
+    difference = plan.difference()
+    if not test:
+        tree.apply(difference, {})
+    return tftp.folded(adapter.site(__pillar__, __opts__), difference, names)

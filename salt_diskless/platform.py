@@ -1,0 +1,128 @@
+"""What a distribution calls its packages, services and files. ``map.jinja`` shows it to the SLS.
+
+Sources: the file lists of Debian's isc-dhcp-server, tftpd-hpa, pxelinux, syslinux-common and
+nfs-kernel-server; RHEL 8/9's dhcp-server, tftp-server, syslinux and nfs-utils; openSUSE Leap's
+dhcp-server, tftp, syslinux and nfs-kernel-server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from salt_diskless.cluster import DisklessError
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """Names on one distribution.
+
+    dhcp_defaults, dhcp_interfaces_key
+        The file and its shell variable that say which interfaces dhcpd listens on; None where
+        dhcpd takes them from its configuration.
+    tftp_defaults, tftp_root_key
+        The file and its shell variable that say which directory the TFTP daemon serves; None where
+        it always serves ``tftp_root``.
+    pxelinux, pxelinux_modules
+        The loader, and the directory of its ``*.c32`` modules.
+    """
+
+    image_packages: tuple[str, ...]
+    dhcp_packages: tuple[str, ...]
+    dhcp_service: str
+    dhcp_config: str
+    dhcp_defaults: str | None
+    dhcp_interfaces_key: str | None
+    tftp_packages: tuple[str, ...]
+    tftp_service: str
+    tftp_defaults: str | None
+    tftp_root_key: str | None
+    tftp_root: str
+    nfs_packages: tuple[str, ...]
+    nfs_service: str
+    exports_file: str
+    pxelinux: str
+    pxelinux_modules: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the names as a plain dict (tuples as lists)."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+_DEBIAN = Platform(
+    image_packages=("rsync", "openssh-client"),
+    dhcp_packages=("isc-dhcp-server",),
+    dhcp_service="isc-dhcp-server",
+    dhcp_config="/etc/dhcp/dhcpd.conf",
+    dhcp_defaults="/etc/default/isc-dhcp-server",
+    dhcp_interfaces_key="INTERFACESv4",
+    tftp_packages=("tftpd-hpa", "pxelinux", "syslinux-common"),
+    tftp_service="tftpd-hpa",
+    tftp_defaults="/etc/default/tftpd-hpa",
+    tftp_root_key="TFTP_DIRECTORY",
+    tftp_root="/srv/tftp",
+    nfs_packages=("nfs-kernel-server",),
+    nfs_service="nfs-server",
+    exports_file="/etc/exports.d/diskless.exports",
+    pxelinux="/usr/lib/PXELINUX/pxelinux.0",
+    pxelinux_modules="/usr/lib/syslinux/modules/bios",
+)
+
+_REDHAT = Platform(
+    image_packages=("rsync", "openssh-clients"),
+    dhcp_packages=("dhcp-server",),
+    dhcp_service="dhcpd",
+    dhcp_config="/etc/dhcp/dhcpd.conf",
+    dhcp_defaults=None,
+    dhcp_interfaces_key=None,
+    tftp_packages=("tftp-server", "syslinux"),
+    tftp_service="tftp.socket",
+    tftp_defaults=None,
+    tftp_root_key=None,
+    tftp_root="/var/lib/tftpboot",
+    nfs_packages=("nfs-utils",),
+    nfs_service="nfs-server",
+    exports_file="/etc/exports.d/diskless.exports",
+    pxelinux="/usr/share/syslinux/pxelinux.0",
+    pxelinux_modules="/usr/share/syslinux",
+)
+
+_SUSE = replace(
+    _REDHAT,
+    dhcp_config="/etc/dhcpd.conf",
+    dhcp_defaults="/etc/sysconfig/dhcpd",
+    dhcp_interfaces_key="DHCPD_INTERFACE",
+    tftp_packages=("tftp", "syslinux"),
+    tftp_defaults="/etc/sysconfig/tftp",
+    tftp_root_key="TFTP_DIRECTORY",
+    tftp_root="/srv/tftpboot",
+    nfs_packages=("nfs-kernel-server",),
+)
+
+#: By the grain ``os_family`` (Ubuntu's is Debian).
+PLATFORMS: Mapping[str, Platform] = {"Debian": _DEBIAN, "RedHat": _REDHAT, "Suse": _SUSE}
+
+
+def of(os_family: str, lookup: Mapping[str, Any]) -> Platform:
+    """Return the names on a distribution.
+
+    os_family
+        The grain of that name.
+    lookup
+        The pillar's ``diskless:lookup``: what is called otherwise here.
+
+    Raises :class:`DisklessError` for a distribution that nobody has described.
+    """
+    known = PLATFORMS.get(os_family)
+    if known is None:
+        raise DisklessError(
+            f"grain os_family: found {os_family!r}; boot servers are {', '.join(PLATFORMS)}"
+        )
+    over: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in lookup.items()}
+    if "tftp_root" in over and known.tftp_defaults is None and not over.get("tftp_defaults"):
+        raise DisklessError(
+            f"diskless:lookup:tftp_root: found {over['tftp_root']}; the TFTP service of "
+            f"{os_family} always serves {known.tftp_root}, so leave it out"
+        )
+    return replace(known, **over)

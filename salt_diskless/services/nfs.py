@@ -1,0 +1,155 @@
+"""The kernel's NFS server: own file under exports.d, ``exportfs -r``, never a restart."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from salt_diskless import tree
+from salt_diskless.boot import exports as text
+from salt_diskless.boot.exports import Export
+from salt_diskless.cluster import DisklessError, Site
+from salt_diskless.cluster.ranges import fold
+from salt_diskless.command import CommandFailed, run
+from salt_diskless.platform import Platform
+
+#: exportfs's table of what is exported now: exportfs(8), FILES.
+TABLE = "/var/lib/nfs/etab"
+
+_TABLE_LINE = re.compile(r"(\S+)\t([^\s(]+)\(([^)]*)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How exportfs's table differs from what the pillar wants; tuples of ``(path, client)``."""
+
+    missing: tuple[tuple[str, str], ...] = ()
+    different: tuple[tuple[str, str], ...] = ()
+    unwanted: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.different or self.unwanted)
+
+    def as_dict(self) -> dict[str, list[str]]:
+        """Return what is not empty, as ``path client`` lines."""
+        return {
+            what: [" ".join(pair) for pair in pairs]
+            for what in ("missing", "different", "unwanted")
+            if (pairs := getattr(self, what))
+        }
+
+
+def table() -> Iterator[Export]:
+    """Yield what the server really exports, as exportfs's table says."""
+    with contextlib.suppress(FileNotFoundError), open(TABLE, encoding="utf-8") as stream:
+        for match in _TABLE_LINE.finditer(stream.read()):
+            yield Export(*match.groups())
+
+
+def drift(site: Site) -> Drift:
+    """Return how the table differs from the pillar, for the directories of this site's images."""
+    wanted = {(export.path, export.client): export.options for export in text.exports(site)}
+    places = tuple(
+        f"{image.location}/{part}"
+        for image in site.images.values()
+        for part in ("versions", "snapshot/")
+    )
+    missing = dict(wanted)
+    different, unwanted = [], []
+    for export in table():
+        key = (export.path, export.client)
+        options = missing.pop(key, None)
+        if options is not None:
+            if not set(options.split(",")) <= set(export.options.split(",")):
+                different.append(key)
+        elif export.path.startswith(places) and key not in wanted:
+            unwanted.append(key)
+    return Drift(tuple(missing), tuple(different), tuple(unwanted))
+
+
+def difference(site: Site, platform: Platform) -> tuple[tree.Difference, dict[str, tree.Content]]:
+    """Return what would change in the file, and its wanted content."""
+    files: dict[str, tree.Content] = {platform.exports_file: text.render(site)}
+    return tree.compare(files), files
+
+
+def apply(change: tree.Difference, files: dict[str, tree.Content], platform: Platform) -> None:
+    """Write the file and have exportfs read it; when exportfs refuses, the old file comes back."""
+    path = platform.exports_file
+    before = tree.read(path)
+    tree.apply(change, files)
+    try:
+        reread()
+    except CommandFailed as err:
+        if change:
+            back = {path: before} if before is not None else {}
+            gone = () if before is not None else (path,)
+            tree.apply(tree.compare(back, gone), back)
+            reread()
+        raise DisklessError(f"{path}: exportfs refuses it, so the old one is back: {err}") from err
+
+
+def reread() -> str:
+    """Make the table what the files say (``exportfs -r``), and return what exportfs said.
+
+    A line on its standard error that begins with ``exportfs:`` and is no warning is a refusal,
+    whatever its exit code is.
+    """
+    result = run(["exportfs", "-r"])
+    refused = [
+        line
+        for line in result.stderr.splitlines()
+        if line.startswith("exportfs:") and "Warning" not in line and "warning" not in line
+    ]
+    if refused:
+        raise CommandFailed("\n".join(refused), result)
+    return result.stderr
+
+
+def shown() -> dict[str, list[str]]:
+    """Return what mountd tells a client: ``showmount -e`` of this server, path to clients.
+
+    Raises :class:`CommandFailed` when mountd does not answer (it does not where only NFS 4 is on).
+    """
+    said = run(["showmount", "--no-headers", "-e", "127.0.0.1"], timeout=30).stdout
+    rows = (line.rsplit(None, 1) for line in said.splitlines() if line.strip())
+    return {path: clients.split(",") for path, clients in rows}
+
+
+def verify(site: Site) -> None:
+    """Raise :class:`DisklessError` when the table still is not what the pillar wants."""
+    left = drift(site)
+    if left:
+        raise DisklessError(f"{TABLE}: exportfs did not take all of it: {left.as_dict()}")
+
+
+def folded(change: tree.Difference, drift: Drift) -> dict[str, object]:
+    """Return a state's changes: files by path, exports with their paths folded per directory."""
+    changes: dict[str, object] = {}
+    for what, paths, pairs in (
+        ("added", change.added, drift.missing),
+        ("changed", change.changed, drift.different),
+        ("removed", change.removed, drift.unwanted),
+    ):
+        group: dict[str, object] = {}
+        if paths:
+            group["files"] = list(paths)
+        if pairs:
+            group["exports"] = _fold_exports(pairs)
+        if group:
+            changes[what] = group
+    return changes
+
+
+def _fold_exports(pairs: tuple[tuple[str, str], ...]) -> list[str]:
+    directories: dict[str, list[str]] = {}
+    lines = []
+    for path, client in pairs:
+        directory, _, name = path.rpartition("/")
+        if name == "versions":
+            lines.append(f"{path} {client}")
+        else:
+            directories.setdefault(directory, []).append(name)
+    return [*lines, *(f"{place}/{fold(names)}" for place, names in directories.items())]

@@ -1,0 +1,198 @@
+"""The TFTP root: loader, kernels, and a file per node."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from salt_diskless import tree
+from salt_diskless.boot import pxelinux
+from salt_diskless.cluster import DisklessError, Image, Site
+from salt_diskless.cluster.ranges import fold
+from salt_diskless.image.versions import published, versions
+from salt_diskless.platform import Platform
+
+#: Stands for the version that a sync would make: only in what test mode tells.
+NEXT_VERSION = "next"
+
+_NODE_FILE = re.compile(r"[0-9A-F]{8}|01(?:-[0-9a-f]{2}){6}")
+_HEADER_NODE = re.compile(rf"# Written by {tree.MARK}: ([^,\s]+), ")
+_MARKER = f".{tree.MARK}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What must be in the TFTP root, and what of the project's must not."""
+
+    files: Mapping[str, tree.Content]
+    stale: tuple[str, ...]
+    own: tuple[str, ...]
+
+    def difference(self) -> tree.Difference:
+        """Return what stands between the plan and the disk."""
+        return tree.compare(self.files, self.stale, own=self.own)
+
+
+def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) -> Plan:
+    """Return what the TFTP root of this boot server must hold.
+
+    pending
+        In test mode, the images that would get a new version; None when it is for real.
+
+    Raises :class:`DisklessError` when an image that nodes boot from has no published version.
+    """
+    root = platform.tftp_root
+    chosen = booted_versions(site, pending)
+    files: dict[str, tree.Content] = {
+        f"{root}/{path}": content for path, content in pxelinux.render(site, chosen).items()
+    }
+    for image in site.images.values():
+        files.update(_kernels(image, root, chosen.get(image.name) == NEXT_VERSION))
+    files.update(_loader(platform, strict=pending is None))
+    stale = [path for path in _node_files(f"{root}/{pxelinux.CONFIG}") if path not in files]
+    own = [path for path in _image_files(f"{root}/{pxelinux.DIRECTORY}") if path not in files]
+    return Plan(files, tuple(stale), tuple(own))
+
+
+def booted_versions(site: Site, pending: frozenset[str] | None = None) -> dict[str, str]:
+    """Return the version that each image's nodes boot: the published one."""
+    chosen = {}
+    for image in site.images.values():
+        version = published(image)
+        if pending is not None and (version is None or image.name in pending):
+            chosen[image.name] = NEXT_VERSION
+        elif version is not None:
+            chosen[image.name] = version.name
+        elif site.nodes_of(image):
+            raise DisklessError(
+                f"diskless:images:{image.name}: no version is published below {image.location}; "
+                f"sync the image first (salt-call diskless_image.sync {image.name})"
+            )
+    return chosen
+
+
+def folded(site: Site, difference: tree.Difference, platform: Platform) -> dict[str, object]:
+    """Return a difference as a state's changes: nodes as node sets, other files by path."""
+    config = f"{platform.tftp_root}/{pxelinux.CONFIG}/"
+    nodes = {pxelinux.hex_name(node.ip): node.name for node in site.nodes.values()}
+    changes: dict[str, object] = {}
+    for what in ("added", "changed", "removed"):
+        names, others = [], []
+        for path in getattr(difference, what):
+            file = path.removeprefix(config)
+            name = nodes.get(file) if what != "removed" else _written_for(path)
+            if file != path and name is not None:
+                names.append(name)
+            else:
+                others.append(path)
+        parts = {"nodes": fold(names), "files": others}
+        if any(parts.values()):
+            changes[what] = {key: value for key, value in parts.items() if value}
+    return changes
+
+
+def listed(platform: Platform) -> dict[str, dict[str, str]]:
+    """Return the node files that are on the disk: file name to the node, image and version that it
+    is for."""
+    found = {}
+    for path in _node_files(f"{platform.tftp_root}/{pxelinux.CONFIG}"):
+        text = (tree.read(path) or b"").decode(errors="replace")
+        match = _HEADER_NODE.match(text)
+        kernel = re.search(r"^\s*kernel (\S+)/(\S+)/vmlinuz$", text, re.MULTILINE)
+        if match and kernel:
+            found[os.path.basename(path)] = {
+                "node": match[1],
+                "image": kernel[1],
+                "version": kernel[2],
+            }
+    return dict(sorted(found.items()))
+
+
+def clean_plan(platform: Platform) -> Plan:
+    """Return the plan that leaves nothing of the project's in the TFTP root."""
+    directory = f"{platform.tftp_root}/{pxelinux.DIRECTORY}"
+    stale = [*_node_files(f"{directory}/pxelinux.cfg"), f"{directory}/pxelinux.cfg/default"]
+    return Plan({}, tuple(stale), tuple(_image_files(directory)))
+
+
+def _written_for(path: str) -> str | None:
+    match = _HEADER_NODE.match((tree.read(path) or b"").decode(errors="replace"))
+    return match[1] if match else None
+
+
+def _kernels(image: Image, root: str, is_next: bool) -> Iterator[tuple[str, tree.Content]]:
+    """Yield kernel and initramfs of every version that is there, so that a node which is being
+    switched on while a version is published still finds the one that its file names."""
+    directory = f"{root}/{pxelinux.DIRECTORY}/{image.name}"
+    yield f"{directory}/{_MARKER}", tree.header(f"kernels of {image.name}").encode()
+    for version in versions(image):
+        yield f"{directory}/{version.name}/vmlinuz", tree.Copy(version.vmlinuz)
+        yield f"{directory}/{version.name}/initrd.img", tree.Copy(version.initrd)
+    if is_next:
+        yield f"{directory}/{NEXT_VERSION}/vmlinuz", b""
+        yield f"{directory}/{NEXT_VERSION}/initrd.img", b""
+
+
+def _loader(platform: Platform, strict: bool) -> Iterator[tuple[str, tree.Content]]:
+    """Yield pxelinux.0 and its modules; where the package is not installed yet (in test mode
+    before the first run) only the loader's name is known."""
+    directory = f"{platform.tftp_root}/{pxelinux.DIRECTORY}"
+    if not os.path.exists(platform.pxelinux):
+        if strict:
+            raise DisklessError(
+                f"{platform.pxelinux}: found no loader; install {', '.join(platform.tftp_packages)}"
+            )
+        yield f"{platform.tftp_root}/{pxelinux.LOADER}", b""
+        return
+    yield f"{platform.tftp_root}/{pxelinux.LOADER}", tree.Copy(platform.pxelinux)
+    for name in sorted(os.listdir(platform.pxelinux_modules)):
+        if name.endswith(".c32"):
+            yield f"{directory}/{name}", tree.Copy(f"{platform.pxelinux_modules}/{name}")
+
+
+def _node_files(config: str) -> Iterator[str]:
+    try:
+        names = os.listdir(config)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if _NODE_FILE.fullmatch(name) or name.endswith(tree.UNFINISHED):
+            yield f"{config}/{name}"
+
+
+def _image_files(directory: str) -> Iterator[str]:
+    """Yield the files below the directories of images that carry the project's marker."""
+    try:
+        entries = list(os.scandir(directory))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        marker = f"{entry.path}/{_MARKER}"
+        if not entry.is_dir(follow_symlinks=False) or not os.path.lexists(marker):
+            continue
+        for version in os.scandir(entry.path):
+            if version.is_dir(follow_symlinks=False):
+                for name in ("vmlinuz", "initrd.img"):
+                    for path in (
+                        f"{version.path}/{name}",
+                        f"{version.path}/{name}{tree.UNFINISHED}",
+                    ):
+                        if os.path.lexists(path):
+                            yield path
+        yield marker
+
+
+def node_path(site: Site, platform: Platform, name: str) -> str:
+    """Return the path of one node's file. Raises :class:`DisklessError` for an unknown node."""
+    node = site.nodes.get(name)
+    if node is None:
+        raise DisklessError(f"diskless:nodes: found no node {name!r} that boots from this server")
+    return f"{platform.tftp_root}/{pxelinux.CONFIG}/{pxelinux.hex_name(node.ip)}"
+
+
+def defaults(platform: Platform) -> dict[str, tree.Content]:
+    """Return the file that says which directory the TFTP daemon serves, where there is one."""
+    path, key = platform.tftp_defaults, platform.tftp_root_key
+    return {path: tree.with_key(path, key, platform.tftp_root)} if path and key else {}

@@ -1,0 +1,1 @@
+"""Thin Salt adapters; the names of the files are the API."""

@@ -1,0 +1,223 @@
+"""The one writer of configuration: compares files with the disk, writes what differs, prunes.
+
+A file is written beside the live one, checked where there is a check, and renamed over it, so that
+a reader sees the old one or the new one, whole. What the project did not write it leaves alone: a
+file is its own when it carries :data:`MARK`, or when it lies in a directory that is its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from salt_diskless.cluster import DisklessError
+
+MARK = "salt-diskless"
+
+#: A file of this ending is half-written and nobody's: it is what a writer that was killed leaves.
+UNFINISHED = ".diskless-new"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Content that is another file on this machine, compared by size and modification time."""
+
+    source: str
+
+
+Content = bytes | Copy
+Check = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What stands between a tree and the disk. Each is a sorted tuple of paths."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+def header(purpose: str, comment: str = "#") -> str:
+    """Return the first line of a file of the project: it carries the mark."""
+    return f"{comment} Written by {MARK}: {purpose}. Changes made here are lost.\n"
+
+
+def read(path: str) -> bytes | None:
+    """Return a file's content, or None where there is none (a symlink is not followed)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as err:
+        raise DisklessError(f"{path}: cannot be read: {err.strerror}") from err
+    try:
+        size = os.fstat(descriptor).st_size
+        data = os.read(descriptor, size + 1)
+        if len(data) < size:
+            with open(path, "rb") as stream:
+                return stream.read()
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def compare(
+    files: Mapping[str, Content],
+    stale: Iterable[str] = (),
+    foreign_ok: Iterable[str] = (),
+    own: Iterable[str] = (),
+) -> Difference:
+    """Return what :func:`apply` would do; nothing is touched.
+
+    files
+        Absolute path to content: what must be there.
+    stale
+        Paths that must not be there, if they are the project's.
+    foreign_ok
+        Paths that may be replaced although somebody else wrote them.
+    own
+        Paths that must not be there and are the project's by the directory that they lie in.
+
+    Raises :class:`DisklessError` for a file in the way that the project did not write.
+    """
+    added, changed = [], []
+    may = set(foreign_ok)
+    for path, content in files.items():
+        if isinstance(content, Copy):
+            state = _copied(path, content)
+        else:
+            there = read(path)
+            state = None if there is None else there == content
+            if state is False and path not in may and not _is_marked(there or b""):
+                raise DisklessError(
+                    f"{path}: found a file that {MARK} did not write; move what you need of it "
+                    "into the pillar, move it away, and apply again"
+                )
+        if state is None:
+            added.append(path)
+        elif not state:
+            changed.append(path)
+    removed = {path for path in stale if _is_own(path)}.union(own)
+    return Difference(tuple(sorted(added)), tuple(sorted(changed)), tuple(sorted(removed)))
+
+
+def apply(difference: Difference, files: Mapping[str, Content], check: Check | None = None) -> None:
+    """Make the disk what ``difference`` (of :func:`compare`) says.
+
+    check
+        Called with the path of each new file before it goes live; when it raises, the live file
+        stays as it was.
+    """
+    made: set[str] = set()
+    for path in (*difference.added, *difference.changed):
+        directory = os.path.dirname(path)
+        if directory not in made:
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            made.add(directory)
+        _write(path, files[path], check)
+    for path in difference.removed:
+        os.unlink(path)
+    emptied = {os.path.dirname(path) for path in difference.removed}
+    emptied |= {os.path.dirname(directory) for directory in emptied}
+    for directory in sorted(emptied, key=len, reverse=True):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+
+
+def leftovers(directory: str) -> Iterator[str]:
+    """Yield the half-written files that a killed writer left in ``directory``."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.endswith(UNFINISHED):
+                yield entry.path
+
+
+def with_key(path: str, key: str, value: str) -> bytes:
+    """Return a file of shell variables with one of them set and the rest as it is.
+
+    value
+        Of characters that need no escape between double quotes.
+    """
+    there = (read(path) or b"").decode(errors="surrogateescape")
+    wanted = f'{key}="{value}"'
+    lines, seen = [], False
+    for line in there.splitlines():
+        if line.split("=", 1)[0].strip() != key:
+            lines.append(line)
+        elif not seen:
+            lines.append(wanted)
+            seen = True
+    if not seen:
+        lines.append(wanted)
+    return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
+
+
+def _write(path: str, content: Content, check: Check | None) -> None:
+    new = path + UNFINISHED
+    try:
+        if isinstance(content, Copy):
+            shutil.copyfile(content.source, new)
+            status = os.stat(content.source)
+            os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.chmod(new, 0o644)
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(new, flags, 0o644)
+            with open(descriptor, "wb", closefd=True, buffering=0) as stream:
+                stream.write(content)
+                os.fchmod(descriptor, 0o644)
+        if check is not None:
+            check(new)
+        os.rename(new, path)
+    except OSError as err:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise DisklessError(
+            f"{path}: cannot be written: {err.strerror}; the old one is as it was"
+        ) from err
+    except DisklessError:
+        os.unlink(new)
+        raise
+
+
+def _copied(path: str, content: Copy) -> bool | None:
+    try:
+        there = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        source = os.stat(content.source)
+    except OSError as err:
+        raise DisklessError(f"{content.source}: cannot be read: {err.strerror}") from err
+    return (
+        stat.S_ISREG(there.st_mode)
+        and there.st_size == source.st_size
+        and there.st_mtime_ns == source.st_mtime_ns
+    )
+
+
+def _is_marked(data: bytes) -> bool:
+    return MARK.encode() in data[:400].split(b"\n", 1)[0]
+
+
+def _is_own(path: str) -> bool:
+    if path.endswith(UNFINISHED):
+        return True
+    data = read(path)
+    return data is not None and _is_marked(data)
+
+
+def clean(paths: Iterable[str], test: bool) -> dict[str, list[str]]:
+    """Remove those of ``paths`` that the project wrote (not in test mode); return them."""
+    difference = compare({}, paths)
+    if not test:
+        apply(difference, {})
+    return {"removed": list(difference.removed)} if difference else {}

@@ -1,0 +1,27 @@
+# Take the boot server's configuration away again: `salt-call state.apply diskless.clean`.
+# Images and snapshots are data and stay; so do the packages.
+{%- from "diskless/map.jinja" import map with context %}
+
+diskless dhcpd service:
+  service.dead:
+    - name: {{ map.dhcp_service }}
+    - enable: false
+
+diskless tftp service:
+  service.dead:
+    - name: {{ map.tftp_service }}
+    - enable: false
+
+diskless dhcpd configuration:
+  diskless_dhcpd.absent:
+    - require:
+      - service: diskless dhcpd service
+
+diskless tftp root:
+  diskless_tftp.absent:
+    - require:
+      - service: diskless tftp service
+
+# The NFS server may have other exports: it goes on.
+diskless nfs exports:
+  diskless_nfs.absent: []

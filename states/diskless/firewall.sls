@@ -1,0 +1,28 @@
+{%- from "diskless/map.jinja" import site with context %}
+
+# Where firewalld runs, the zones of the nodes' interfaces let the boot services in. It stays on.
+{%- if salt["service.status"]("firewalld") and "firewalld.get_zones" in salt %}
+{%- set zones = [] %}
+{%- for interface in site.interfaces %}
+{%- set zone = salt["cmd.run_stdout"](["firewall-cmd", "--get-zone-of-interface=" ~ interface], python_shell=False, ignore_retcode=True) or salt["firewalld.default_zone"]() %}
+{%- if zone not in zones %}
+{%- do zones.append(zone) %}
+{%- endif %}
+{%- endfor %}
+
+{%- for zone in zones %}
+
+diskless firewall zone {{ zone }}:
+  firewalld.present:
+    - name: {{ zone }}
+    - prune_services: false
+    - services:
+      - dhcp
+      - tftp
+      - nfs
+{%- if "3" in site.nfs %}
+      - mountd
+      - rpc-bind
+{%- endif %}
+{%- endfor %}
+{%- endif %}

@@ -1,0 +1,13 @@
+{%- from "diskless/map.jinja" import map with context %}
+
+diskless image packages:
+  pkg.installed:
+    - pkgs: {{ map.image_packages | json }}
+
+diskless images:
+  diskless_image.synced:
+    - require:
+      - pkg: diskless image packages
+
+diskless snapshots:
+  diskless_snapshot.managed: []

@@ -1,0 +1,22 @@
+{%- from "diskless/map.jinja" import map with context %}
+
+include:
+  - diskless.image
+
+diskless nfs packages:
+  pkg.installed:
+    - pkgs: {{ map.nfs_packages | json }}
+
+# exportfs reads the file again: the server is never restarted.
+diskless nfs exports:
+  diskless_nfs.managed:
+    - require:
+      - pkg: diskless nfs packages
+      - diskless_snapshot: diskless snapshots
+
+diskless nfs service:
+  service.running:
+    - name: {{ map.nfs_service }}
+    - enable: true
+    - require:
+      - diskless_nfs: diskless nfs exports

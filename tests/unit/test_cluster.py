@@ -1,0 +1,218 @@
+"""What the pillar may say, and what it is told when it may not."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from salt_diskless.boot import exports
+from salt_diskless.cluster import ClusterError, Entry, parse, schema
+from salt_diskless.cluster.ranges import expand, fold
+
+
+def problems(pillar) -> dict[str, str]:
+    """Return what is wrong with a pillar: path to found and right."""
+    with pytest.raises(ClusterError) as caught:
+        parse(pillar)
+    return {p.path: f"{p.found}; {p.right}" for p in caught.value.problems}
+
+
+def with_node(pillar, name="extra", **node):
+    changed = copy.deepcopy(pillar)
+    changed["nodes"][name] = {
+        "profile": "compute",
+        "mac": "52:54:00:00:00:01",
+        "ip": "10.8.1.1",
+        **node,
+    }
+    return changed
+
+
+def test_the_howtos_cluster_has_128_nodes_with_its_addresses(howto):
+    cluster = parse(howto)
+    assert len(cluster.nodes) == 128
+    assert str(cluster.nodes["node001"].ip) == "10.8.136.1"
+    assert str(cluster.nodes["node003"].ip) == "10.8.226.73"
+    assert str(cluster.nodes["node128"].ip) == "10.8.226.198"
+    assert cluster.nodes["node128"].mac == "00:21:5e:41:00:80"
+
+
+def test_profiles_nest_and_a_node_wins_over_them(howto):
+    howto["profiles"]["login"] = {"profile": "compute", "nfs": 3, "interface": "eth1"}
+    pillar = with_node(howto, profile="login", interface="eno1", files=["/var/log"])
+    settings = parse(pillar).nodes["extra"].settings
+    assert (settings.nfs, settings.interface) == ("3", "eno1")
+    assert settings.serial_console == "ttyS0,115200n8r"
+    assert settings.entries == (Entry("/var/log"),)
+
+
+def test_nodes_with_the_same_settings_share_them(howto):
+    nodes = parse(howto).nodes
+    assert nodes["node001"].settings is nodes["node128"].settings
+
+
+def test_what_is_parsed_cannot_be_changed(howto):
+    node = parse(howto).nodes["node001"]
+    with pytest.raises(AttributeError):
+        node.mac = "x"
+    with pytest.raises(AttributeError):
+        node.settings.nfs = "3"
+
+
+def test_all_problems_are_named_at_once(howto):
+    pillar = with_node(howto, mac=41135040001, ip="10.9.0.1")
+    pillar["nodes"]["bad_host"] = {"profile": "compute"}
+    pillar["networks"]["compute"]["lease_time"]["defalt"] = 1
+    found = problems(pillar)
+    assert "YAML made a number" in found["diskless:nodes:extra:mac"]
+    assert "RFC 1123" in found["diskless:nodes:bad_host"]
+    assert "did you mean default?" in found["diskless:networks:compute:lease_time:defalt"]
+    assert found["diskless:nodes:bad_host:mac"].startswith("nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "says"),
+    [
+        ({"mac": "00:21:5e:40:64:5c"}, "mac", "node003 has it"),
+        ({"mac": "52-54-00-00-00-0"}, "mac", "six bytes"),
+        ({"mac": "01:00:5e:00:00:01"}, "mac", "multicast"),
+        ({"ip": "10.8.226.73"}, "ip", "node003 has it"),
+        ({"ip": "10.9.0.1"}, "ip", "give one inside 10.8.0.0/16"),
+        ({"ip": "10.8.226.72"}, "ip", "the boot server node002"),
+        ({"ip": "10.8.226.1"}, "ip", "a router"),
+        ({"ip": "10.8.0.0"}, "ip", "the subnet's own address"),
+        ({"ip": "10.8.255.255"}, "ip", "the broadcast address"),
+        ({"ip": "10.8.1"}, "ip", "IPv4"),
+        ({"profile": "comput"}, "profile", "did you mean compute?"),
+        ({"image": "rhel5"}, "image", "rhel5compute"),
+        ({"network": "compte"}, "network", "did you mean compute?"),
+        ({"prfile": "compute"}, "prfile", "did you mean profile?"),
+        ({"files": ["/var/log", "/var/log/x"]}, "files:1", "below the entry /var/log"),
+        ({"files": ["/var/log", "/var/log"]}, "files:1", "twice"),
+        ({"files": ["/tmp/x"]}, "files:0:path", "in memory"),
+        ({"files": ["/etc/../x"]}, "files:0:path", "absolute path"),
+        ({"files": [{"path": "/a", "hwo": "tmpfs"}]}, "files:0:hwo", "did you mean how?"),
+        ({"kernel_append": "a\nb"}, "kernel_append", "words"),
+        ({"kernel_append": 'a="b"'}, "kernel_append", "words"),
+        ({"kernel_append": "NFSROOT=1"}, "kernel_append", "writes it itself"),
+        ({"serial_console": "ttyS0,115200\n"}, "serial_console", "ttyS0,115200n8"),
+        ({"interface": "eth0;reboot"}, "interface", "interface's name"),
+        ({"nis_domain": "a b"}, "nis_domain", "letters"),
+        ({"root": "overlayy"}, "root", "readonly"),
+        ({"nfs": "4"}, "nfs", "3 or 4.2"),
+    ],
+)
+def test_a_wrong_node_is_refused(howto, change, path, says):
+    found = problems(with_node(howto, **change))
+    assert says in found[f"diskless:nodes:extra:{path}"]
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["-a", "a_b", "a..b", "a.", "x" * 64, "a b", "", "nöde", 7])
+def test_a_name_that_is_no_host_name_is_refused(howto, name):
+    assert any(path.startswith("diskless:nodes:") for path in problems(with_node(howto, name)))
+
+
+def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
+    assert "diskless:nodes:NODE003" in problems(with_node(howto, "NODE003"))
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "change", "path", "says"),
+    [
+        ("networks", "compute", {"dynamic": "10.8.226.70-10.8.226.80"}, "dynamic", "10.8.226.72"),
+        ("networks", "compute", {"dynamic": "10.8.226.9"}, "dynamic", "first-last"),
+        ("networks", "compute", {"subnet": "10.8.1.0/16"}, "subnet", "10.8.0.0/16"),
+        ("networks", "compute", {"subnet": "10.7.0.0/16"}, "subnet", "no address in it"),
+        ("networks", "compute", {"routers": ["10.9.0.1"]}, "routers:0", "inside 10.8.0.0/16"),
+        ("networks", "compute", {"domain": 'x";'}, "domain", "host name"),
+        ("networks", "compute", {"server": "node02"}, "server", "did you mean node002?"),
+        ("networks", "compute", {"lease_time": {"default": 9999999}}, "lease_time:default", "max"),
+        ("images", "rhel5compute", {"location": "/srv"}, "location", "directory of its own"),
+        ("images", "rhel5compute", {"location": "relative"}, "location", "absolute path"),
+        ("images", "rhel5compute", {"description": "a\x1bb"}, "description", "control"),
+        ("images", "rhel5compute", {"exclude": ["$(x)"]}, "exclude:0", "rsync pattern"),
+        ("images", "rhel5compute", {"source": {}}, "source", "directory and minion"),
+        ("profiles", "compute", {"profile": "compute"}, "profile", "circle"),
+        ("servers", "node002", {"interface": None}, None, "only one of"),
+    ],
+)
+def test_a_wrong_section_is_refused(howto, section, name, change, path, says):
+    howto[section][name].update(change)
+    where = f"diskless:{section}:{name}" + (f":{path}" if path else "")
+    assert says in problems(howto)[where]
+
+
+def test_a_node_inside_a_dynamic_range_is_refused(howto):
+    howto["networks"]["compute"]["dynamic"] = "10.8.136.1-10.8.136.9"
+    assert "dynamic range" in problems(howto)["diskless:nodes:node[001-002]:ip"]
+
+
+def test_images_may_not_lie_in_one_another(howto):
+    for name, below in (("b", "/a"), ("c", "/a/b/c"), ("d", "/a/b/d")):
+        howto["images"][name] = {"location": f"/diskless/i386/RHEL5-AS{below}"}
+    assert {path for path in problems(howto) if path.endswith(":location")} == {
+        f"diskless:images:{name}:location" for name in "bcd"
+    }
+
+
+def test_networks_may_not_overlap(howto):
+    howto["networks"]["two"] = {"subnet": "10.8.226.0/24"}
+    assert "overlaps" in problems(howto)["diskless:networks:two:subnet"]
+
+
+@pytest.mark.parametrize("pillar", [None, {}, [], "text", {"nodes": []}, {"servers": 1}])
+def test_rubbish_is_refused_in_words(pillar):
+    assert problems(pillar)
+
+
+def test_a_boot_server_gets_its_own_part_only(howto):
+    howto["servers"]["node900"] = {"interfaces": {"eth1": "10.9.0.1"}}
+    howto["networks"]["compute"]["server"] = "node002"
+    howto["networks"]["other"] = {"subnet": "10.9.0.0/16", "server": "node900"}
+    pillar = with_node(howto, network="other", ip="10.9.0.7")
+    cluster = parse(pillar)
+    assert list(cluster.served_by("node900").nodes) == ["extra"]
+    assert len(cluster.served_by("node002").nodes) == 128
+    assert str(cluster.nodes["extra"].network.server_address) == "10.9.0.1"
+
+
+_SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
+
+
+@given(st.text(min_size=1, max_size=70))
+def test_what_passes_for_a_host_name_has_only_its_characters(name):
+    if schema.is_host_name(name):
+        assert set(name) <= _SAFE
+        assert not name.startswith(("-", ".")) and not name.endswith(("-", "."))
+
+
+@given(st.dictionaries(st.text(max_size=12), st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+), max_size=6))  # fmt: skip
+def test_any_rubbish_ends_in_a_cluster_error(rubbish):
+    names = ("servers", "networks", "images", "profiles", "nodes")
+    sections = dict(zip(names, rubbish.values(), strict=False))
+    with pytest.raises(ClusterError):
+        parse({**rubbish, **sections})
+
+
+@given(st.sets(st.integers(min_value=0, max_value=2000), min_size=1))
+def test_a_folded_node_set_expands_to_the_same_names(numbers):
+    names = {f"node{number:04d}" for number in numbers}
+    assert set(expand(fold(names))) == names
+
+
+@given(st.sets(st.integers(min_value=0x0A000000, max_value=0x0A0000FF), min_size=1))
+def test_blocks_hold_just_the_addresses_that_they_were_made_of(numbers):
+    from netaddr import IPAddress, IPNetwork
+
+    found = set()
+    for block in exports.blocks(IPAddress(number) for number in numbers):
+        found |= {int(address) for address in IPNetwork(block)}
+    assert found == numbers
