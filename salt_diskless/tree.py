@@ -109,12 +109,19 @@ def compare(
     return Difference(tuple(sorted(added)), tuple(sorted(changed)), tuple(sorted(removed)))
 
 
-def apply(difference: Difference, files: Mapping[str, Content], check: Check | None = None) -> None:
+def apply(
+    difference: Difference,
+    files: Mapping[str, Content],
+    check: Check | None = None,
+    own_below: str | None = None,
+) -> None:
     """Make the disk what ``difference`` (of :func:`compare`) says.
 
     check
         Called with the path of each new file before it goes live; when it raises, the live file
         stays as it was.
+    own_below
+        Directories from here on are the project's: one that a removed file leaves empty goes too.
     """
     made: set[str] = set()
     for path in (*difference.added, *difference.changed):
@@ -125,11 +132,14 @@ def apply(difference: Difference, files: Mapping[str, Content], check: Check | N
         _write(path, files[path], check)
     for path in difference.removed:
         os.unlink(path)
+    if own_below is None:
+        return
     emptied = {os.path.dirname(path) for path in difference.removed}
     emptied |= {os.path.dirname(directory) for directory in emptied}
     for directory in sorted(emptied, key=len, reverse=True):
-        with contextlib.suppress(OSError):
-            os.rmdir(directory)
+        if directory.startswith(own_below):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
 
 
 def leftovers(directory: str) -> Iterator[str]:

@@ -76,7 +76,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
     difference = plan.difference()
     changes = tftp.folded(site, difference, names)
     if not test:
-        tree.apply(difference, plan.files)
+        tree.apply(difference, plan.files, own_below=tftp.directory(names))
     return changes
 
 
@@ -119,5 +119,5 @@ def clean(test: bool = False) -> dict[str, Any]:
     plan = tftp.clean_plan(names := adapter.platform(__grains__, __pillar__))
     difference = plan.difference()
     if not test:
-        tree.apply(difference, {})
+        tree.apply(difference, {}, own_below=tftp.directory(names))
     return tftp.folded(adapter.site(__pillar__, __opts__), difference, names)

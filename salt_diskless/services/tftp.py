@@ -196,3 +196,8 @@ def defaults(platform: Platform) -> dict[str, tree.Content]:
     """Return the file that says which directory the TFTP daemon serves, where there is one."""
     path, key = platform.tftp_defaults, platform.tftp_root_key
     return {path: tree.with_key(path, key, platform.tftp_root)} if path and key else {}
+
+
+def directory(platform: Platform) -> str:
+    """Return the directory of the TFTP root that is the project's."""
+    return f"{platform.tftp_root}/{pxelinux.DIRECTORY}"

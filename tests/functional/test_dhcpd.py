@@ -1,0 +1,207 @@
+"""dhcpd: what is written is what dhcpd takes, and what it answers is what the pillar says."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import time
+
+import pytest
+
+
+@pytest.fixture
+def config(pillar) -> pathlib.Path:
+    return pathlib.Path(pillar["lookup"]["dhcp_config"])
+
+
+def test_managed_writes_what_dhcpd_takes(salt_call, pillar, config, testmode, listing):
+    before = listing()
+    ret = salt_call(pillar, test=testmode).state("diskless_dhcpd.managed")
+    assert (ret.result is None) is testmode, ret.comment
+    assert ret.changes["added"]["nodes"] == "node[001-003]"
+    assert (listing() == before) is testmode
+    if not testmode:
+        subprocess.run(["dhcpd", "-t", "-4", "-cf", str(config)], check=True)
+        defaults = pathlib.Path(pillar["lookup"]["dhcp_defaults"]).read_text()
+        assert 'INTERFACESv4="dl0"' in defaults
+
+
+def test_managed_again_changes_nothing(salt_call, pillar, testmode, listing):
+    assert salt_call(pillar).state("diskless_dhcpd.managed").result is True
+    before = listing()
+    ret = salt_call(pillar, test=testmode).state("diskless_dhcpd.managed")
+    assert (ret.result, ret.changes) == (True, {})
+    assert listing() == before
+
+
+def test_a_node_that_goes_is_the_only_change(salt_call, pillar, config):
+    salt_call(pillar).state("diskless_dhcpd.managed")
+    del pillar["nodes"]["node003"]
+    ret = salt_call(pillar).state("diskless_dhcpd.managed")
+    assert ret.changes == {
+        "changed": {"files": [str(config)]},
+        "removed": {"nodes": "node003"},
+    }
+    assert "node003" not in config.read_text()
+
+
+def test_a_configuration_that_dhcpd_refuses_never_goes_live(
+    salt_call, pillar, config, monkeypatch, tmp_path
+):
+    salt_call(pillar).state("diskless_dhcpd.managed")
+    live = config.read_text()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    # The real dhcpd, given one statement too much: what a bug of ours would look like to it.
+    (broken / "dhcpd").write_text(
+        '#!/bin/sh\nfor last; do :; done\necho "nonsense here;" >> "$last"\n'
+        'exec /usr/sbin/dhcpd "$@"\n'
+    )
+    (broken / "dhcpd").chmod(0o755)
+    monkeypatch.setattr("salt_diskless.command._PATH", f"{broken}:/usr/sbin:/usr/bin:/sbin:/bin")
+    del pillar["nodes"]["node003"]
+    ret = salt_call(pillar).state("diskless_dhcpd.managed")
+    assert ret.result is False
+    assert "dhcpd refuses it, so the live configuration stays" in ret.comment
+    assert "semicolon expected" in ret.comment
+    assert config.read_text() == live
+    assert [path.name for path in config.parent.iterdir()] == ["dhcpd.conf"]
+
+
+def test_a_configuration_of_somebody_else_is_not_overwritten(salt_call, pillar, config):
+    config.parent.mkdir(parents=True)
+    config.write_text("subnet 192.0.2.0 netmask 255.255.255.0 { }\n")
+    ret = salt_call(pillar).state("diskless_dhcpd.managed")
+    assert ret.result is False
+    assert str(config) in ret.comment and "did not write" in ret.comment
+    assert "192.0.2.0" in config.read_text()
+
+
+def test_a_configuration_without_any_setting_may_be_replaced(salt_call, pillar, config):
+    config.parent.mkdir(parents=True)
+    config.write_text("# see dhcpd.conf.example\n\n")
+    assert salt_call(pillar).state("diskless_dhcpd.managed").result is True
+
+
+def test_other_settings_in_the_defaults_file_stay(salt_call, pillar):
+    defaults = pathlib.Path(pillar["lookup"]["dhcp_defaults"])
+    defaults.parent.mkdir(parents=True)
+    defaults.write_text('# mine\nOPTIONS="-q"\nINTERFACESv4=""\nINTERFACESv6=""\n')
+    salt_call(pillar).state("diskless_dhcpd.managed")
+    assert defaults.read_text() == '# mine\nOPTIONS="-q"\nINTERFACESv4="dl0"\nINTERFACESv6=""\n'
+
+
+def test_absent_removes_only_the_projects_configuration(salt_call, pillar, config, testmode):
+    salt_call(pillar).state("diskless_dhcpd.managed")
+    ret = salt_call(pillar, test=testmode).state("diskless_dhcpd.absent")
+    assert (ret.result is None) is testmode
+    assert config.exists() is testmode
+    config.write_text("# somebody else's\n")
+    assert salt_call(pillar).state("diskless_dhcpd.absent").changes == {}
+    assert config.exists()
+
+
+def test_a_wrong_pillar_is_refused_before_anything_is_written(salt_call, pillar, listing):
+    pillar["nodes"]["node003"]["mac"] = "52:54:00:77:00:01"
+    before = listing()
+    ret = salt_call(pillar).state("diskless_dhcpd.managed")
+    assert ret.result is False
+    assert "diskless:nodes:node003:mac" in ret.comment and "node001 has it" in ret.comment
+    assert listing() == before
+
+
+@pytest.fixture
+def segment():
+    """Two ends of a wire: dl0 is the boot server's, dl1 a node's, in a namespace of its own."""
+    holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+    wait_until(lambda: _netns(holder.pid) != _netns("self"))
+    for line in (
+        f"ip link add dl0 type veth peer name dl1 netns {holder.pid}",
+        "ip addr add 10.77.0.1/24 dev dl0",
+        "ip link set dl0 up",
+        f"nsenter -t {holder.pid} -n ip link set dl1 up",
+    ):
+        subprocess.run(line.split(), check=True)
+    yield holder.pid
+    holder.kill()
+    holder.wait()
+    subprocess.run(["ip", "link", "del", "dl0"], check=False, capture_output=True)
+
+
+def _netns(pid) -> int:
+    return pathlib.Path(f"/proc/{pid}/ns/net").stat().st_ino
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    """Wait for a condition; fail when it does not come true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def ask(segment: int, mac: str, script: pathlib.Path, seconds: int = 4) -> dict[str, str]:
+    """Ask for a lease as a node with this MAC does, with a real DHCP client; return the answer."""
+    subprocess.run(
+        f"nsenter -t {segment} -n ip link set dl1 address {mac}".split(), check=True
+    )
+    script.write_text('#!/bin/sh\n[ "$1" = bound ] && env\nexit 0\n')
+    script.chmod(0o755)
+    options = [word for name in ("nisdomain", "timezone", "lease") for word in ("-O", name)]
+    command = ["nsenter", "-t", str(segment), "-n", "busybox", "udhcpc", "-i", "dl1", "-f", "-n"]
+    done = subprocess.run(
+        [*command, "-q", "-t", "3", "-T", str(seconds // 2), "-s", str(script), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def test_a_real_dhcpd_answers_a_real_client_with_what_the_pillar_says(
+    salt_call, pillar, config, segment, tmp_path
+):
+    pillar["networks"]["lab"]["dynamic"] = "10.77.0.200-10.77.0.210"
+    call = salt_call(pillar)
+    assert call.state("diskless_dhcpd.managed").result is True
+    leases = tmp_path / "dhcpd.leases"
+    leases.touch()
+    arguments = ["-cf", str(config), "-lf", str(leases), "-pf", str(tmp_path / "pid"), "dl0"]
+    daemon = subprocess.Popen(
+        ["dhcpd", "-f", "-4", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert daemon.stderr is not None
+        for line in daemon.stderr:
+            if "Server starting service" in line:
+                break
+        else:
+            pytest.fail("dhcpd did not start")
+        script = tmp_path / "udhcpc.script"
+        node = ask(segment, "52:54:00:77:00:03", script)
+        assert node["ip"] == "10.77.0.73"
+        assert node["hostname"] == "node003"
+        assert node["siaddr"] == "10.77.0.1"
+        assert node["boot_file"] == "linux-install/pxelinux.0"
+        assert node["router"] == "10.77.0.1"
+        assert node["subnet"] == "255.255.255.0"
+        assert node["dns"] == "10.77.0.2"
+        assert node["domain"] == "lab.example"
+        assert node["nisdomain"] == "lab_nis"
+        assert node["timezone"] == "-18000"
+        assert node["lease"] == "21600"
+        stranger = ask(segment, "52:54:00:99:99:99", script)
+        assert stranger["ip"].startswith("10.77.0.20")
+        assert "hostname" not in stranger
+        found = {lease["mac"]: ip for ip, lease in _leases(leases).items()}
+        assert found == {"52:54:00:99:99:99": stranger["ip"]}
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def _leases(path: pathlib.Path) -> dict:
+    from salt_diskless.services import dhcpd
+
+    return dhcpd.leases(str(path))

@@ -1,0 +1,128 @@
+"""NFS exports: exportfs itself reads what is written, and its table is what counts."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+
+import pytest
+
+EXPORTS = pathlib.Path("/etc/exports.d/diskless.exports")
+
+
+@pytest.fixture(autouse=True)
+def no_exports():
+    yield
+    EXPORTS.unlink(missing_ok=True)
+    subprocess.run(["exportfs", "-r"], check=True)
+
+
+@pytest.fixture
+def location(pillar) -> str:
+    """The image's location, with the directories that snapshots and versions make."""
+    place = pathlib.Path(pillar["images"]["tiny"]["location"])
+    for directory in ("versions", "snapshot/node001", "snapshot/node002", "snapshot/node003"):
+        (place / directory).mkdir(parents=True)
+    return str(place)
+
+
+def exported(location: str) -> dict[str, set[str]]:
+    """Return what exportfs says is exported below a location: path to clients."""
+    said = subprocess.run(["exportfs", "-s"], check=True, capture_output=True, text=True).stdout
+    found: dict[str, set[str]] = {}
+    for line in said.splitlines():
+        path, client = line.split(None, 1)
+        if path.startswith(location):
+            found.setdefault(path.removeprefix(location), set()).add(client.split("(")[0])
+    return found
+
+
+def test_managed_exports_root_and_snapshots_to_their_nodes_only(
+    salt_call, pillar, location, testmode
+):
+    ret = salt_call(pillar, test=testmode).state("diskless_nfs.managed")
+    assert (ret.result is None) is testmode, ret.comment
+    assert f"{location}/snapshot/node[001-003]" in ret.changes["added"]["exports"]
+    assert EXPORTS.exists() is not testmode
+    if testmode:
+        assert exported(location) == {}
+        return
+    assert exported(location) == {
+        "/versions": {"10.77.0.11", "10.77.0.12", "10.77.0.73"},
+        "/snapshot/node001": {"10.77.0.11"},
+        "/snapshot/node002": {"10.77.0.12"},
+        "/snapshot/node003": {"10.77.0.73"},
+    }
+    table = salt_call(pillar).modules["diskless_nfs.list"](ask=False)
+    options = table["exported"][f"{location}/versions"]["10.77.0.11"].split(",")
+    assert {"ro", "no_root_squash", "no_subtree_check"} <= set(options)
+    options = table["exported"][f"{location}/snapshot/node003"]["10.77.0.73"].split(",")
+    assert {"rw", "no_root_squash", "no_subtree_check"} <= set(options)
+    assert table["drift"] == {}
+    assert "*" not in EXPORTS.read_text()
+
+
+def test_managed_again_changes_nothing(salt_call, pillar, location, testmode):
+    salt_call(pillar).state("diskless_nfs.managed")
+    before = EXPORTS.stat()
+    ret = salt_call(pillar, test=testmode).state("diskless_nfs.managed")
+    assert (ret.result, ret.changes) == (True, {})
+    assert EXPORTS.stat() == before
+
+
+def test_a_drift_of_the_table_is_seen_and_mended(salt_call, pillar, location, testmode):
+    salt_call(pillar).state("diskless_nfs.managed")
+    for command in (
+        ["exportfs", "-u", f"10.77.0.11:{location}/snapshot/node001"],
+        ["exportfs", "-o", "rw,no_subtree_check", f"10.77.0.99:{location}/snapshot/node002"],
+        ["exportfs", "-o", "rw,no_subtree_check", f"10.77.0.73:{location}/versions"],
+    ):
+        subprocess.run(command, check=True)
+    call = salt_call(pillar, test=testmode)
+    assert call.modules["diskless_nfs.list"](ask=False)["drift"] == {
+        "missing": [f"{location}/snapshot/node001 10.77.0.11"],
+        "different": [f"{location}/versions 10.77.0.73"],
+        "unwanted": [f"{location}/snapshot/node002 10.77.0.99"],
+    }
+    ret = call.state("diskless_nfs.managed")
+    assert (ret.result is None) is testmode
+    assert ret.changes["removed"]["exports"] == [f"{location}/snapshot/node002"]
+    assert (exported(location)["/snapshot/node002"] == {"10.77.0.12"}) is not testmode
+
+
+def test_a_node_that_goes_loses_its_exports(salt_call, pillar, location):
+    salt_call(pillar).state("diskless_nfs.managed")
+    del pillar["nodes"]["node003"]
+    salt_call(pillar).state("diskless_nfs.managed")
+    assert "/snapshot/node003" not in exported(location)
+    assert exported(location)["/versions"] == {"10.77.0.11", "10.77.0.12"}
+
+
+def test_when_exportfs_refuses_the_old_exports_come_back(
+    salt_call, pillar, location, monkeypatch, tmp_path
+):
+    salt_call(pillar).state("diskless_nfs.managed")
+    before, table = EXPORTS.read_text(), exported(location)
+    # A word that exportfs does not know: what a bug of ours would look like to it.
+    monkeypatch.setattr("salt_diskless.boot.exports.SNAPSHOT_OPTIONS", "rw,nonsense_option")
+    ret = salt_call(pillar).state("diskless_nfs.managed")
+    assert ret.result is False
+    assert "nonsense_option" in ret.comment and "the old one is back" in ret.comment
+    assert EXPORTS.read_text() == before
+    assert exported(location) == table
+
+
+def test_exports_of_others_are_left_alone(salt_call, pillar, location, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    pathlib.Path("/etc/exports.d/other.exports").write_text(f"{other} 10.1.1.1(ro)\n")
+    try:
+        salt_call(pillar).state("diskless_nfs.managed")
+        assert str(other) in subprocess.run(
+            ["exportfs", "-s"], check=True, capture_output=True, text=True
+        ).stdout
+        assert salt_call(pillar).state("diskless_nfs.absent").result is True
+        assert exported(location) == {}
+        assert str(other) in pathlib.Path("/var/lib/nfs/etab").read_text()
+    finally:
+        pathlib.Path("/etc/exports.d/other.exports").unlink()
