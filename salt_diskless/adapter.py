@@ -96,7 +96,7 @@ def state(
     try:
         changes = apply(test=test, **arguments)
     except CommandExecutionError as err:
-        return {"name": name, "result": False, "changes": {}, "comment": str(err)}
+        return failed(name, err)
     if not changes:
         comment = f"{what[0].upper()}{what[1:]}: as the pillar says"
         return {"name": name, "result": True, "changes": {}, "comment": comment}
@@ -107,3 +107,8 @@ def state(
         "changes": changes,
         "comment": comment,
     }
+
+
+def failed(name: str, err: Exception) -> dict[str, Any]:
+    """Return the result of a state that could not do its work and says why."""
+    return {"name": name, "result": False, "changes": {}, "comment": str(err)}

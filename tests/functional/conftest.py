@@ -36,15 +36,18 @@ def private_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
+_GOLDEN_DIRECTORIES = (
+    *("bin", "sbin", "usr/sbin", "usr/bin", "boot", "dev", "etc", "proc", "sys", "run", "tmp"),
+    *("root", "lib/modules/6.1.0-9-test", "var/cache/apt", "var/lib/systemd", "var/log", "var/tmp"),
+)
+
+
 @pytest.fixture
 def golden(tmp_path: pathlib.Path) -> pathlib.Path:
     """A root small enough for a test: a static busybox, a kernel, and a mkinitramfs that says what
     it was called with."""
     root = tmp_path / "golden"
-    for directory in (
-        "bin sbin usr/sbin usr/bin boot dev etc proc sys run tmp var/log var/tmp root var/lib/systemd "
-        "lib/modules/6.1.0-9-test var/cache/apt"
-    ).split():
+    for directory in _GOLDEN_DIRECTORIES:
         (root / directory).mkdir(parents=True)
     (root / "bin/busybox").write_bytes(pathlib.Path("/bin/busybox").read_bytes())
     (root / "bin/busybox").chmod(0o755)

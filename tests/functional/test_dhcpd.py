@@ -142,9 +142,7 @@ def wait_until(condition, seconds: float = 20.0) -> None:
 
 def ask(segment: int, mac: str, script: pathlib.Path, seconds: int = 4) -> dict[str, str]:
     """Ask for a lease as a node with this MAC does, with a real DHCP client; return the answer."""
-    subprocess.run(
-        f"nsenter -t {segment} -n ip link set dl1 address {mac}".split(), check=True
-    )
+    subprocess.run(f"nsenter -t {segment} -n ip link set dl1 address {mac}".split(), check=True)
     script.write_text('#!/bin/sh\n[ "$1" = bound ] && env\nexit 0\n')
     script.chmod(0o755)
     options = [word for name in ("nisdomain", "timezone", "lease") for word in ("-O", name)]
@@ -168,9 +166,7 @@ def test_a_real_dhcpd_answers_a_real_client_with_what_the_pillar_says(
     leases = tmp_path / "dhcpd.leases"
     leases.touch()
     arguments = ["-cf", str(config), "-lf", str(leases), "-pf", str(tmp_path / "pid"), "dl0"]
-    daemon = subprocess.Popen(
-        ["dhcpd", "-f", "-4", *arguments], stderr=subprocess.PIPE, text=True
-    )
+    daemon = subprocess.Popen(["dhcpd", "-f", "-4", *arguments], stderr=subprocess.PIPE, text=True)
     try:
         assert daemon.stderr is not None
         for line in daemon.stderr:

@@ -118,9 +118,10 @@ def test_exports_of_others_are_left_alone(salt_call, pillar, location, tmp_path)
     pathlib.Path("/etc/exports.d/other.exports").write_text(f"{other} 10.1.1.1(ro)\n")
     try:
         salt_call(pillar).state("diskless_nfs.managed")
-        assert str(other) in subprocess.run(
-            ["exportfs", "-s"], check=True, capture_output=True, text=True
-        ).stdout
+        assert (
+            str(other)
+            in subprocess.run(["exportfs", "-s"], check=True, capture_output=True, text=True).stdout
+        )
         assert salt_call(pillar).state("diskless_nfs.absent").result is True
         assert exported(location) == {}
         assert str(other) in pathlib.Path("/var/lib/nfs/etab").read_text()

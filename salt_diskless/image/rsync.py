@@ -1,0 +1,99 @@
+"""rsync: one call that copies, one that only says what differs; its exit codes in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.command import CommandFailed, run
+from salt_diskless.image import identity
+from salt_diskless.image.source import RsyncSource
+
+_COMMON = (
+    "--archive",
+    "--hard-links",
+    "--acls",
+    "--xattrs",
+    "--sparse",
+    "--numeric-ids",
+    "--one-file-system",
+    "--delete",
+)
+
+#: EXIT VALUES of rsync(1), and ssh's own 255. 24 is no error: a running machine's files come and go.
+_OK = (0, 24)
+_SENTENCES = {
+    2: "rsync's two ends speak different protocols; bring both to one version",
+    3: "rsync could not select its files or directories; is the source there?",
+    5: "rsync could not start its protocol; is rsync installed on the golden machine?",
+    10: "the connection broke (socket)",
+    11: "a file could not be read or written; is the disk full?",
+    12: "the connection broke, or rsync is not installed on the golden machine",
+    20: "it was interrupted",
+    23: "some files could not be read or written",
+    30: "nothing came for too long",
+    35: "nobody answered in time",
+    127: "rsync or ssh is not installed",
+    255: "ssh could not log in to the golden machine",
+}
+
+
+def copy(image: Image, source: RsyncSource, destination: str, link: str | None) -> None:
+    """Copy the source into ``destination``, without what is of one machine only.
+
+    link
+        A tree whose unchanged files become hard links, or None.
+    """
+    more = [f"--link-dest={link}"] if link else []
+    _rsync(image, source, destination, more)
+
+
+def differences(image: Image, source: RsyncSource, tree: str, own: Sequence[str]) -> list[str]:
+    """Return the paths in which the source differs from a version.
+
+    own
+        Paths from the version's root that the project put there itself.
+    """
+    more = ["--dry-run", "--itemize-changes", "--out-format=%i %n", "--omit-dir-times"]
+    said = _rsync(image, source, tree, more, own)
+    changed = []
+    for line in said.splitlines():
+        what, _, name = line.partition(" ")
+        if what.startswith(("<", ">", "c", "h", ".", "*")) and name and name != "./":
+            changed.append("/" + name.lstrip().rstrip("/"))
+    return [path for path in changed if path not in identity.VOLATILE]
+
+
+def _rsync(
+    image: Image,
+    source: RsyncSource,
+    destination: str,
+    more: Sequence[str],
+    own: Sequence[str] = (),
+) -> str:
+    argv = ["rsync", *_COMMON, *more, *source.options]
+    argv += [f"--filter=- {path}" for path in own]
+    argv += [f"--filter=P {path}" for path in sorted(_above(own))]
+    argv += [f"--filter=H {pattern}" for pattern in image.exclude]
+    argv += [*identity.rsync_filter(), "--", source.location, f"{destination}/"]
+    try:
+        return run(argv, ok=_OK).stdout
+    except CommandFailed as err:
+        if err.result is None:
+            raise
+        code = err.result.code
+        why = _SENTENCES.get(code, "rsync failed")
+        said = "\n".join(err.result.stderr.strip().splitlines()[-6:])
+        raise DisklessError(
+            f"diskless:images:{image.name}: syncing from {source.shown}: {why} (rsync's {code}). "
+            f"What is published stays as it is. {said}"
+        ) from err
+
+
+def _above(paths: Sequence[str]) -> set[str]:
+    """Return the directories above ``paths``, which may be the project's own too."""
+    above = set()
+    for path in paths:
+        parts = path.split("/")
+        above |= {"/".join(parts[:depth]) for depth in range(2, len(parts))}
+    return above

@@ -1,0 +1,202 @@
+"""One sync: from the source into a staging directory, and by renames to a published version.
+
+Killed anywhere, it leaves a staging directory that the next sync goes on with; a version that is
+there is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from salt_diskless import node
+from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.image import identity, rsync
+from salt_diskless.image.kernels import Kernel, build_initramfs, choose
+from salt_diskless.image.source import RsyncSource, source_of
+from salt_diskless.image.versions import (
+    Version,
+    describe,
+    next_name,
+    publish,
+    published,
+    versions,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a sync did (or, in test mode, would do).
+
+    old, new
+        Names of the versions that were and are published; ``new`` is None in test mode.
+    changed
+        Whether there is a new version, or would be.
+    why
+        Sentences: what differs, and which kernel.
+    """
+
+    old: str | None
+    new: str | None
+    changed: bool
+    why: str
+
+
+def sync(image: Image, *, test: bool = False) -> Synced:
+    """Bring an image up to its source: a new version, published, if anything differs.
+
+    test
+        Touch nothing.
+
+    Raises :class:`DisklessError`; what was published stays published then.
+    """
+    current = published(image)
+    if image.source is None and current is not None:
+        return Synced(current.name, current.name, False, "it has no source, so it stays")
+    source = source_of(image)
+    if test:
+        return _compared(image, source, current)
+    with _locked(image):
+        _drop_incomplete(image)
+        current = published(image)
+        compared = _compared(image, source, current)
+        if not compared.changed:
+            return compared
+        staging = f"{image.location}/.staging"
+        os.makedirs(staging, mode=0o755, exist_ok=True)
+        rsync.copy(image, source, staging, current.path if current else None)
+        kernel, which = choose(image, staging)
+        _complete(image, staging, kernel)
+        _refuse_identity(image, staging)
+        return _publish(image, staging, kernel, source, current, which)
+
+
+def _compared(image: Image, source: RsyncSource, current: Version | None) -> Synced:
+    if current is None:
+        return Synced(None, None, True, f"the first version, from {source.shown}")
+    if current.scripts != node.digest():
+        return Synced(current.name, None, True, "the boot scripts are newer")
+    if image.kernel is not None and image.kernel != current.kernel:
+        return Synced(current.name, None, True, f"kernel {image.kernel} is wanted")
+    changed = rsync.differences(image, source, current.path, _own_paths(current.kernel))
+    if changed:
+        some = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
+        return Synced(current.name, None, True, f"{len(changed)} paths differ: {some}")
+    return Synced(current.name, current.name, False, f"{source.shown} has not changed")
+
+
+_MADE = (*identity.VOLATILE, identity.LOGS)
+
+
+def _own_paths(release: str) -> list[str]:
+    """Return what the project put into a version beside what it took from the source."""
+    scripts = (file.path for file in node.files())
+    return [*scripts, f"/boot/initrd.img-{release}-diskless", *(f"{d}/x" for d in _MADE)]
+
+
+def _complete(image: Image, staging: str, kernel: Kernel) -> None:
+    """Make the copy bootable: mount points, identity's empty files, fstab, scripts, initramfs."""
+    for path in identity.VOLATILE:
+        os.makedirs(staging + path, exist_ok=True)
+    for path in ("/tmp", "/var/tmp"):
+        os.chmod(staging + path, 0o1777)
+    os.makedirs(f"{staging}/var/log", exist_ok=True)
+    for path in identity.EMPTIED:
+        _put(staging, path, b"", 0o644)
+    _put(staging, identity.FSTAB, identity.FSTAB_TEXT.encode(), 0o644)
+    for file in node.files():
+        _put(staging, file.path, file.content, file.mode)
+    build_initramfs(image, staging, kernel)
+
+
+def _put(staging: str, path: str, content: bytes, mode: int) -> None:
+    """Write a file of the version by a rename: the one there may be another version's too."""
+    full = _inside(staging, path)
+    os.makedirs(os.path.dirname(full), mode=0o755, exist_ok=True)
+    new = f"{full}.diskless-new"
+    with open(new, "wb") as stream:
+        stream.write(content)
+        os.fchmod(stream.fileno(), mode)
+    os.rename(new, full)
+
+
+def _inside(staging: str, path: str) -> str:
+    """Return a path of the tree; a directory of the tree that is a link out of it is refused."""
+    directory = os.path.realpath(staging + os.path.dirname(path))
+    if not f"{directory}/".startswith(f"{os.path.realpath(staging)}/"):
+        raise DisklessError(f"{path}: found a link out of the golden root; make it a directory")
+    return os.path.join(directory, os.path.basename(path))
+
+
+def _refuse_identity(image: Image, staging: str) -> None:
+    left = identity.found(staging)
+    if left:
+        raise DisklessError(
+            f"diskless:images:{image.name}: found the golden node's identity in the new version, "
+            f"so it is not published: {', '.join(left[:10])}"
+        )
+
+
+def _publish(
+    image: Image,
+    staging: str,
+    kernel: Kernel,
+    source: RsyncSource,
+    current: Version | None,
+    which: str,
+) -> Synced:
+    os.makedirs(f"{image.location}/versions", mode=0o755, exist_ok=True)
+    now = time.time()
+    name = next_name(image, now)
+    path = f"{image.location}/versions/{name}"
+    version = Version(
+        name=name,
+        image=image.name,
+        path=path,
+        kernel=kernel.release,
+        vmlinuz=path + kernel.path,
+        initrd=f"{path}/boot/initrd.img-{kernel.release}-diskless",
+        made=now,
+        source=source.shown,
+        scripts=node.digest(),
+    )
+    os.chmod(staging, 0o755)
+    os.rename(staging, path)
+    describe(image, version)
+    publish(image, name)
+    return Synced(current.name if current else None, name, True, f"{which}; from {source.shown}")
+
+
+def _drop_incomplete(image: Image) -> None:
+    """A tree that a kill left without metadata becomes the staging directory again."""
+    complete = {version.name for version in versions(image)}
+    try:
+        names = os.listdir(f"{image.location}/versions")
+    except FileNotFoundError:
+        return
+    staging = f"{image.location}/.staging"
+    for name in names:
+        if name not in complete:
+            if os.path.lexists(staging):
+                shutil.rmtree(f"{image.location}/versions/{name}")
+            else:
+                os.rename(f"{image.location}/versions/{name}", staging)
+
+
+@contextlib.contextmanager
+def _locked(image: Image) -> Iterator[None]:
+    """Hold the image's lock: a second sync at the same time is refused at once."""
+    os.makedirs(image.location, mode=0o755, exist_ok=True)
+    with open(f"{image.location}/.lock", "a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DisklessError(
+                f"diskless:images:{image.name}: another sync of it is running; wait for its end"
+            ) from None
+        yield

@@ -1,0 +1,133 @@
+"""The versions of an image on the disk, and which one is published.
+
+``<location>/versions/<version>/`` is a tree that nobody changes any more,
+``<location>/metadata/<version>.json`` says what it is, and ``<location>/root`` is a link to the
+published one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from salt_diskless.cluster import DisklessError, Image
+
+NAME = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One immutable tree.
+
+    kernel
+        The kernel's release, e.g. ``6.1.0-28-cloud-amd64``.
+    vmlinuz, initrd
+        Absolute paths of the files, inside the tree.
+    made
+        When, in seconds since 1970.
+    source
+        Where it was taken from, for people.
+    scripts
+        Digest of the boot scripts in its initramfs.
+    """
+
+    name: str
+    image: str
+    path: str
+    kernel: str
+    vmlinuz: str
+    initrd: str
+    made: float
+    source: str
+    scripts: str
+
+
+def versions(image: Image) -> tuple[Version, ...]:
+    """Return every version that is complete, oldest first."""
+    return tuple(_found(image))
+
+
+def published(image: Image) -> Version | None:
+    """Return the version that nodes boot, or None."""
+    try:
+        name = os.path.basename(os.readlink(f"{image.location}/root"))
+    except OSError:
+        return None
+    return _read(image, name) if NAME.fullmatch(name) else None
+
+
+def publish(image: Image, name: str) -> None:
+    """Make ``name`` the published version, in one rename.
+
+    Raises :class:`DisklessError` when there is no such version.
+    """
+    if not NAME.fullmatch(name) or _read(image, name) is None:
+        known = ", ".join(version.name for version in versions(image)) or "none"
+        raise DisklessError(
+            f"diskless:images:{image.name}: found no version {name!r}; there are: {known}"
+        )
+    new = f"{image.location}/root.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
+    os.symlink(f"versions/{name}", new)
+    os.rename(new, f"{image.location}/root")
+
+
+def next_name(image: Image, now: float) -> str:
+    """Return a name for a version that is made now: UTC, sortable, not taken."""
+    base = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
+    name, count = base, 1
+    while os.path.lexists(f"{image.location}/versions/{name}"):
+        count += 1
+        name = f"{base}-{count}"
+    return name
+
+
+def describe(image: Image, version: Version) -> None:
+    """Write a version's metadata, in one rename."""
+    directory = f"{image.location}/metadata"
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    path = f"{directory}/{version.name}.json"
+    fields = asdict(version)
+    for key in ("vmlinuz", "initrd"):
+        fields[key] = fields[key].removeprefix(version.path)
+    del fields["path"]
+    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+        json.dump(fields, stream, indent=1, sort_keys=True)
+        stream.write("\n")
+    os.rename(f"{path}.new", path)
+
+
+def _found(image: Image) -> Iterator[Version]:
+    try:
+        names = os.listdir(f"{image.location}/versions")
+    except FileNotFoundError:
+        return
+    for name in sorted(filter(NAME.fullmatch, names)):
+        version = _read(image, name)
+        if version is not None:
+            yield version
+
+
+def _read(image: Image, name: str) -> Version | None:
+    path = f"{image.location}/versions/{name}"
+    if not os.path.isdir(path):
+        return None
+    try:
+        with open(f"{image.location}/metadata/{name}.json", encoding="utf-8") as stream:
+            fields = json.load(stream)
+        fields["vmlinuz"] = path + fields["vmlinuz"]
+        fields["initrd"] = path + fields["initrd"]
+        return Version(path=path, **fields)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as err:
+        raise DisklessError(
+            f"{image.location}/metadata/{name}.json: cannot be read as metadata ({err}); move it "
+            "and its version away, and sync again"
+        ) from err

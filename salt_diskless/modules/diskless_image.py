@@ -1,0 +1,133 @@
+"""The images of a boot server: sync, versions, publish."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from salt_diskless import adapter
+from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.cluster.ranges import fold
+from salt_diskless.image import kernels as kernel_lists
+from salt_diskless.image import sync as syncing
+from salt_diskless.image import versions
+
+if TYPE_CHECKING:
+    __pillar__: dict[str, Any]
+    __opts__: dict[str, Any]
+    __context__: dict[str, Any]
+
+__virtualname__ = "diskless_image"
+__func_alias__ = {"list_": "list"}
+
+
+@adapter.execution
+def sync(name: str | None = None, test: bool = False) -> dict[str, dict[str, Any]]:
+    """
+    Bring images up to their sources: where anything differs, a new version is made and published.
+
+    name
+        One image; default is every image of this boot server.
+    test
+        Touch nothing, and return what would be done.
+
+    Returns image to ``{"old": version, "new": version, "changed": bool, "why": sentence}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.sync rhel5compute
+    """
+    done = {}
+    for image in _images(name):
+        result = syncing.sync(image, test=test)
+        if test and result.changed:
+            __context__.setdefault(adapter.PENDING, []).append(image.name)
+        done[image.name] = {
+            "old": result.old,
+            "new": result.new,
+            "changed": result.changed,
+            "why": result.why,
+        }
+    return done
+
+
+@adapter.execution
+def list_() -> dict[str, dict[str, Any]]:
+    """
+    Return the images: what ``pxeos -l`` gave, and their kernel, versions and nodes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.list
+    """
+    site = adapter.site(__pillar__, __opts__)
+    listed = {}
+    for image in site.images.values():
+        current = versions.published(image)
+        listed[image.name] = {
+            "description": image.description,
+            "protocol": "NFS",
+            "diskless": True,
+            "location": image.location,
+            "published": current.name if current else None,
+            "kernel": current.kernel if current else None,
+            "versions": [version.name for version in versions.versions(image)],
+            "nodes": fold(node.name for node in site.nodes_of(image)),
+        }
+    return listed
+
+
+@adapter.execution
+def kernels(name: str) -> list[str]:
+    """
+    Return the releases of the kernels in an image's published version, newest first.
+
+    name
+        The image.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.kernels rhel5compute
+    """
+    (image,) = _images(name)
+    current = versions.published(image)
+    return [kernel.release for kernel in kernel_lists.kernels(current.path)] if current else []
+
+
+@adapter.execution
+def publish(name: str, version: str) -> str:
+    """
+    Make a version the one that the image's nodes boot next (after the loader's files are written:
+    ``state.apply diskless``); running nodes keep theirs. Returns the version.
+
+    name
+        The image.
+    version
+        One of the versions that ``diskless_image.list`` shows.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.publish rhel5compute 20261124T155012
+    """
+    (image,) = _images(name)
+    versions.publish(image, version)
+    return version
+
+
+def _images(name: str | None) -> list[Image]:
+    images = adapter.site(__pillar__, __opts__).images
+    if name is None:
+        return list(images.values())
+    if name not in images:
+        raise DisklessError(
+            f"diskless:images: found no image {name!r} on this boot server, only: "
+            f"{', '.join(images) or 'none'}"
+        )
+    return [images[name]]

@@ -1,0 +1,76 @@
+"""The snapshots of a boot server's nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from salt_diskless import adapter
+from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster.ranges import expand
+from salt_diskless.snapshot import manage
+
+if TYPE_CHECKING:
+    __pillar__: dict[str, Any]
+    __opts__: dict[str, Any]
+
+__virtualname__ = "diskless_snapshot"
+__func_alias__ = {"list_": "list", "apply_": "apply"}
+
+
+@adapter.execution
+def list_() -> dict[str, Any]:
+    """
+    Return the snapshots below ``nodes`` (path, whether it is there, entries that it has not), and
+    below ``unused`` those of nodes that are gone from the pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_snapshot.list
+    """
+    site = adapter.site(__pillar__, __opts__)
+    return {"nodes": manage.listed(site), "unused": manage.unused(site)}
+
+
+@adapter.execution
+def usage(nodes: str | None = None) -> dict[str, int]:
+    """
+    Return the bytes that snapshots take on the disk, by node.
+
+    nodes
+        A node set; default is every node of this boot server.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_snapshot.usage 'node[001-016]'
+    """
+    site = adapter.site(__pillar__, __opts__)
+    try:
+        names = list(site.nodes) if nodes is None else expand(nodes)
+    except ValueError as err:
+        raise DisklessError(f"found {nodes!r}; give a node set ({err})") from err
+    unknown = [name for name in names if name not in site.nodes]
+    if unknown:
+        raise DisklessError(f"diskless:nodes: found no {unknown[0]!r} that boots from this server")
+    return {name: manage.usage(site.nodes[name]) for name in names}
+
+
+@adapter.execution
+def apply_(test: bool = False) -> dict[str, Any]:
+    """
+    Make the snapshots what the pillar and ``files.custom`` say, and return the changes with nodes
+    folded. What a node has written is never overwritten.
+
+    test
+        Touch nothing, and return what would change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_snapshot.apply test=True
+    """
+    return manage.managed(adapter.site(__pillar__, __opts__), test=test)

@@ -1,0 +1,1 @@
+"""Snapshots: one directory per node, with what that node may write."""

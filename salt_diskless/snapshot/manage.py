@@ -1,0 +1,328 @@
+"""Making the snapshots what the pillar says: a new node gets one, a new entry gets into all.
+
+A node is root in its own snapshot, so nothing in it is trusted: no link in it is followed when
+something is written. New things are made in a directory beside the snapshots, which no node can
+reach, and come in by one rename; what is there is never overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from salt_diskless.cluster import DisklessError, Image, Node, Site
+from salt_diskless.cluster.ranges import fold
+from salt_diskless.image.versions import Version, published
+from salt_diskless.snapshot import entries as lists
+from salt_diskless.snapshot import seed
+
+log = logging.getLogger(__name__)
+
+#: The project's own directory in a snapshot, and the list that the node reads while it boots.
+OWN = ".diskless"
+LIST = f"{OWN}/entries"
+#: Beside the snapshots: where new ones are made.
+_NEW = ".new"
+
+
+@dataclass(slots=True)
+class _Done:
+    """What one run did (or would do), node by node."""
+
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    seeded: dict[str, list[str]] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    absent: dict[str, set[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def as_changes(self) -> dict[str, object]:
+        changes: dict[str, object] = {}
+        if self.added:
+            changes["added"] = {"nodes": fold(self.added)}
+        group: dict[str, object] = {}
+        if self.changed:
+            group["nodes"] = fold(self.changed)
+        if self.files:
+            group["files"] = self.files
+        if group:
+            changes["changed"] = group
+        if self.seeded:
+            changes["seeded"] = {path: fold(names) for path, names in sorted(self.seeded.items())}
+        return changes
+
+
+class _Kit:
+    """What the nodes of one image with the same entries get; a version is read once for all."""
+
+    def __init__(self, image: Image, version: Version | None, wanted: tuple[lists.Entry, ...]):
+        self.placed: list[lists.Placed] = []
+        self.absent: list[str] = []
+        self.tree = version.path if version else ""
+        if version is not None:
+            self.placed, self.absent = lists.place(wanted, version.path)
+        self.kept = [entry for entry in self.placed if entry.how == "persistent"]
+        self.text = "".join(entry.line for entry in self.placed).encode()
+        self._items: dict[str, list[seed.Item]] = {}
+        self._parents: list[seed.Item] | None = None
+
+    def items(self, entry: lists.Placed) -> list[seed.Item]:
+        """Return what an entry holds."""
+        if entry.path not in self._items:
+            self._items[entry.path] = seed.read(self.tree, entry)
+        return self._items[entry.path]
+
+    def parents(self) -> list[seed.Item]:
+        """Return the directories above the entries."""
+        if self._parents is None:
+            self._parents = seed.parents(self.tree, self.kept)
+        return self._parents
+
+
+def managed(site: Site, *, test: bool = False) -> dict[str, object]:
+    """Make the snapshots of a boot server what the pillar says.
+
+    test
+        Touch nothing.
+
+    Returns the changes, nodes folded. Entries that a version does not have are passed over; the log
+    says which. Raises :class:`DisklessError` for a wrong ``files.custom`` before anything is touched, and, after
+    all others are done, for each snapshot that something stands in the way of.
+    """
+    custom = {image.name: lists.custom(image) for image in site.images.values()}
+    kits: dict[str, list[tuple[_Kit, list[Node]]]] = {}
+    texts: dict[str, str] = {}
+    for image in site.images.values():
+        kits[image.name], texts[image.name] = _kits(site, image, custom[image.name], test)
+    done = _Done()
+    for image in site.images.values():
+        if kits[image.name]:
+            with contextlib.nullcontext() if test else _locked(image):
+                _image(image, kits[image.name], texts[image.name], done, test)
+    if done.problems:
+        raise DisklessError("\n".join(done.problems))
+    for path, names in sorted(done.absent.items()):
+        log.info("entry %s: not in the image %s; passed over", path, ", ".join(sorted(names)))
+    return done.as_changes()
+
+
+def listed(site: Site) -> dict[str, dict[str, object]]:
+    """Return each node's snapshot: its path, whether it is there, which entries it has not."""
+    found: dict[str, dict[str, object]] = {}
+    for image in site.images.values():
+        for kit, nodes in _kits(site, image, lists.custom(image), True)[0]:
+            for node in nodes:
+                base = path_of(node)
+                there = os.path.isdir(base)
+                missing = [e.path for e in kit.kept if not os.path.lexists(base + e.path)]
+                found[node.name] = {"path": base, "exists": there, "missing": missing}
+    return found
+
+
+def unused(site: Site) -> list[str]:
+    """Return the snapshots that belong to no node any more; they are kept until an admin removes
+    them."""
+    left = []
+    for image in site.images.values():
+        names = {node.name for node in site.nodes_of(image)}
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(f"{image.location}/snapshot"):
+                if entry.is_dir(follow_symlinks=False) and entry.name not in {*names, _NEW}:
+                    left.append(entry.path)
+    return sorted(left)
+
+
+def usage(node: Node) -> int:
+    """Return the bytes that a node's snapshot takes on the disk."""
+    total = 0
+    for directory, names, files in os.walk(path_of(node)):
+        for name in (*names, *files):
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+    return total
+
+
+def path_of(node: Node) -> str:
+    """Return the directory of a node's snapshot."""
+    return f"{node.image.location}/snapshot/{node.name}"
+
+
+def _kits(
+    site: Site, image: Image, custom: tuple[lists.Entry, ...], test: bool
+) -> tuple[list[tuple[_Kit, list[Node]]], str]:
+    nodes = site.nodes_of(image)
+    if not nodes:
+        return [], ""
+    version = published(image)
+    if version is None and not test:
+        raise DisklessError(
+            f"diskless:images:{image.name}: no version is published below {image.location}, so "
+            f"there is nothing to seed snapshots from; sync it first "
+            f"(salt-call diskless_image.sync {image.name})"
+        )
+    groups: dict[tuple[lists.Entry, ...], list[Node]] = {}
+    for node in nodes:
+        groups.setdefault(node.settings.entries, []).append(node)
+    merged = {group: lists.merge(image, group, custom) for group in groups}
+    kits = [(_Kit(image, version, merged[group]), members) for group, members in groups.items()]
+    return kits, lists.list_text(groups)
+
+
+def _image(
+    image: Image, kits: list[tuple[_Kit, list[Node]]], text: str, done: _Done, test: bool
+) -> None:
+    base = f"{image.location}/snapshot"
+    if not test:
+        os.makedirs(base, mode=0o755, exist_ok=True)
+        shutil.rmtree(f"{base}/{_NEW}", ignore_errors=True)
+        os.mkdir(f"{base}/{_NEW}", 0o700)
+    for kit, nodes in kits:
+        for path in kit.absent:
+            done.absent.setdefault(path, set()).add(image.name)
+        for node in nodes:
+            try:
+                _node(kit, node, done, test)
+            except OSError as err:
+                done.problems.append(
+                    f"{path_of(node)}: cannot be seeded: {err.strerror}"
+                    + (f" ({err.filename})" if err.filename else "")
+                )
+    if _read(f"{base}/files") != text.encode():
+        done.files.append(f"{base}/files")
+        if not test:
+            with open(f"{base}/{_NEW}/files", "w", encoding="utf-8") as stream:
+                stream.write(text)
+            os.rename(f"{base}/{_NEW}/files", f"{base}/files")
+    if not test:
+        shutil.rmtree(f"{base}/{_NEW}", ignore_errors=True)
+
+
+def _node(kit: _Kit, node: Node, done: _Done, test: bool) -> None:
+    base = path_of(node)
+    text = _read(f"{base}/{LIST}")
+    if text is None:
+        try:
+            status = os.lstat(base)
+        except FileNotFoundError:
+            done.added.append(node.name)
+            if not test:
+                _make(kit, node, base)
+            return
+        if not stat.S_ISDIR(status.st_mode):
+            raise OSError(0, "found something that is no directory; move it away", base)
+    missing = [entry for entry in kit.kept if not os.path.lexists(base + entry.path)]
+    for entry in missing:
+        done.seeded.setdefault(entry.path, []).append(node.name)
+        if not test:
+            _add(kit, entry, node, base)
+    if text != kit.text:
+        done.changed.append(node.name)
+        if not test:
+            _write_list(kit, base)
+
+
+def _make(kit: _Kit, node: Node, base: str) -> None:
+    """Make a whole snapshot beside the others, and bring it in by one rename."""
+    new = f"{os.path.dirname(base)}/{_NEW}/{node.name}"
+    os.mkdir(new, 0o700)
+    os.mkdir(f"{new}/{OWN}", 0o700)
+    descriptor = os.open(f"{new}/{LIST}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.write(descriptor, kit.text)
+    os.close(descriptor)
+    items = [*kit.parents()]
+    for entry in kit.kept:
+        items += kit.items(entry)
+    seed.write(new, items, node)
+    os.rename(new, base)
+
+
+def _add(kit: _Kit, entry: lists.Placed, node: Node, base: str) -> None:
+    """Seed one entry into a snapshot that is there, without following any link in it."""
+    room = f"{os.path.dirname(base)}/{_NEW}/entry"
+    os.mkdir(room, 0o700)
+    try:
+        above = [item for item in kit.parents() if entry.path.startswith(item.path + "/")]
+        seed.write(room, [*above, *kit.items(entry)], node)
+        with _opened(base, above) as parent:
+            os.rename(room + entry.path, os.path.basename(entry.path), dst_dir_fd=parent)
+    finally:
+        shutil.rmtree(room)
+
+
+@contextlib.contextmanager
+def _opened(base: str, above: list[seed.Item]) -> Iterator[int]:
+    """Open the directory below ``base`` that ``above`` leads to; one that is missing is made, and
+    one that is a link is an error (ELOOP or ENOTDIR)."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    current = os.open(base, flags)
+    try:
+        for item in above:
+            name = os.path.basename(item.path)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=current)
+                os.chown(
+                    name,
+                    item.status.st_uid,
+                    item.status.st_gid,
+                    dir_fd=current,
+                    follow_symlinks=False,
+                )
+            try:
+                deeper = os.open(name, flags, dir_fd=current)
+            except OSError as err:
+                raise OSError(
+                    err.errno, f"{item.path} in it is no directory; put it right", base
+                ) from err
+            os.close(current)
+            current = deeper
+        yield current
+    finally:
+        os.close(current)
+
+
+def _write_list(kit: _Kit, base: str) -> None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    room = f"{os.path.dirname(base)}/{_NEW}/entries"
+    with open(room, "wb") as stream:
+        os.fchmod(stream.fileno(), 0o600)
+        stream.write(kit.text)
+    top = os.open(base, flags)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(OWN, 0o700, dir_fd=top)
+        own = os.open(OWN, flags, dir_fd=top)
+        try:
+            os.rename(room, os.path.basename(LIST), dst_dir_fd=own)
+        finally:
+            os.close(own)
+    finally:
+        os.close(top)
+
+
+def _read(path: str) -> bytes | None:
+    """Return a small file, or None; it is only compared, never believed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.read(descriptor, 1 << 20)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(image: Image) -> Iterator[None]:
+    """Wait for the image's other runs: two at once seed each node once."""
+    os.makedirs(image.location, mode=0o755, exist_ok=True)
+    with open(f"{image.location}/.snapshot-lock", "a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

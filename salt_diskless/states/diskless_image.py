@@ -1,0 +1,55 @@
+"""
+Keep the images of a boot server up to their sources.
+
+.. code-block:: yaml
+
+    diskless images:
+      diskless_image.synced: []
+
+    only one of them:
+      diskless_image.synced:
+        - image: rhel5compute
+
+``changes`` has image to ``{"old": version, "new": version}``; in test mode the new one is
+``a new version``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from salt.exceptions import CommandExecutionError
+
+from salt_diskless import adapter
+
+if TYPE_CHECKING:
+    __salt__: dict[str, Any]
+    __opts__: dict[str, Any]
+
+__virtualname__ = "diskless_image"
+
+
+def synced(name: str, image: str | None = None) -> dict[str, Any]:
+    """
+    Make and publish a new version of each image whose source differs from what is published.
+
+    name
+        Names the state only.
+    image
+        One image; default is every image of this boot server.
+    """
+    try:
+        done = __salt__["diskless_image.sync"](image, test=__opts__["test"])
+    except CommandExecutionError as err:
+        return adapter.failed(name, err)
+    changes = {
+        who: {"old": result["old"], "new": result["new"] or "a new version"}
+        for who, result in done.items()
+        if result["changed"]
+    }
+    return {
+        "name": name,
+        "result": None if changes and __opts__["test"] else True,
+        "changes": changes,
+        "comment": "\n".join(f"{who}: {result['why']}" for who, result in done.items()),
+    }

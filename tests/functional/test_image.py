@@ -1,0 +1,293 @@
+"""Images: a sync makes a version, a version is published by a rename, and nothing else touches it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import CHECKOUT
+
+
+@pytest.fixture
+def location(pillar) -> pathlib.Path:
+    return pathlib.Path(pillar["images"]["tiny"]["location"])
+
+
+def root(location: pathlib.Path) -> pathlib.Path:
+    """Return the published tree."""
+    return (location / "root").resolve()
+
+
+def test_synced_makes_and_publishes_a_version(salt_call, pillar, location, testmode, listing):
+    before = listing()
+    ret = salt_call(pillar, test=testmode).state("diskless_image.synced")
+    assert (ret.result is None) is testmode, ret.comment
+    assert ret.changes["tiny"]["old"] is None
+    assert (listing() == before) is testmode
+    if testmode:
+        assert ret.changes["tiny"]["new"] == "a new version"
+        return
+    assert ret.changes["tiny"]["new"] == root(location).name
+    assert "Kernel not specified, using 6.1.0-9-test" in ret.comment
+    assert (root(location) / "boot/vmlinuz-6.1.0-9-test").read_bytes() == b"kernel 9"
+    initrd = root(location) / "boot/initrd.img-6.1.0-9-test-diskless"
+    assert "6.1.0-9-test" in initrd.read_text()
+    assert initrd.stat().st_mode & 0o777 == 0o644
+    assert "written by salt-diskless" in (root(location) / "etc/fstab").read_text()
+    hook = root(location) / "usr/share/initramfs-tools/hooks/diskless"
+    assert os.access(hook, os.X_OK)
+
+
+def test_synced_again_changes_nothing(salt_call, pillar, location, testmode, listing):
+    salt_call(pillar).state("diskless_image.synced")
+    before = listing()
+    ret = salt_call(pillar, test=testmode).state("diskless_image.synced")
+    assert (ret.result, ret.changes) == (True, {}), ret.comment
+    assert listing() == before
+
+
+def test_a_change_of_the_golden_root_makes_a_version_that_shares_the_rest(
+    salt_call, pillar, location, golden
+):
+    salt_call(pillar).state("diskless_image.synced")
+    first = root(location)
+    (golden / "etc/motd").write_text("changed\n")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    second = root(location)
+    assert ret.changes["tiny"] == {"old": first.name, "new": second.name}
+    assert (second / "etc/motd").read_text() == "changed\n"
+    assert not (first / "etc/motd").exists()
+    assert (first / "bin/busybox").samefile(second / "bin/busybox")
+    listed = salt_call(pillar).modules["diskless_image.list"]()["tiny"]
+    assert listed["versions"] == [first.name, second.name]
+    assert listed["nodes"] == "node[001-003]"
+    salt_call(pillar).modules["diskless_image.publish"]("tiny", first.name)
+    assert root(location) == first
+
+
+def test_the_golden_nodes_identity_is_not_in_a_version(salt_call, pillar, location, golden):
+    for path in (
+        "etc/ssh/ssh_host_rsa_key",
+        "etc/salt/pki/minion/minion.pem",
+        "root/.bash_history",
+    ):
+        (golden / path).parent.mkdir(parents=True, exist_ok=True)
+        (golden / path).write_text("secret\n")
+    (golden / "proc/cpuinfo").write_text("not for nodes\n")
+    salt_call(pillar).state("diskless_image.synced")
+    tree = root(location)
+    for path in ("etc/hostname", "etc/machine-id"):
+        assert (tree / path).read_text() == ""
+    secrets = [
+        path for path in tree.rglob("*") if path.is_file() and path.read_bytes() == b"secret\n"
+    ]
+    assert secrets == []
+    assert not (tree / "var/log/messages").exists()
+    assert not (tree / "proc/cpuinfo").exists()
+    assert (tree / "tmp").stat().st_mode & 0o7777 == 0o1777
+
+
+def test_hard_links_attributes_and_capabilities_are_kept(salt_call, pillar, location, golden):
+    program = golden / "usr/bin/program"
+    program.write_text("x")
+    os.link(program, golden / "usr/bin/same")
+    os.chown(program, 1234, 4321)
+    os.setxattr(program, "user.note", b"kept")
+    # cap_net_raw=ep as the kernel stores it: capabilities(7), "File capability versioning".
+    capability = bytes.fromhex("0100000200200000000000000000000000000000")
+    os.setxattr(program, "security.capability", capability)
+    salt_call(pillar).state("diskless_image.synced")
+    tree = root(location)
+    copy = tree / "usr/bin/program"
+    assert copy.samefile(tree / "usr/bin/same")
+    assert (copy.stat().st_uid, copy.stat().st_gid) == (1234, 4321)
+    assert os.getxattr(copy, "user.note") == b"kept"
+    assert os.getxattr(copy, "security.capability") == capability
+
+
+@pytest.mark.parametrize("release", ["6.1.0-10-test", "6.1.0-9-test"])
+def test_the_newest_kernel_or_the_one_that_the_pillar_names(
+    salt_call, pillar, location, golden, release
+):
+    (golden / "boot/vmlinuz-6.1.0-10-test").write_bytes(b"kernel 10")
+    (golden / "lib/modules/6.1.0-10-test").mkdir()
+    if release != "6.1.0-10-test":
+        pillar["images"]["tiny"]["kernel"] = release
+    call = salt_call(pillar)
+    call.state("diskless_image.synced")
+    assert call.modules["diskless_image.list"]()["tiny"]["kernel"] == release
+    assert call.modules["diskless_image.kernels"]("tiny") == ["6.1.0-10-test", "6.1.0-9-test"]
+
+
+def test_a_kernel_that_is_not_there_is_refused_with_those_that_are(salt_call, pillar, location):
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    pillar["images"]["tiny"]["kernel"] = "9.9"
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "found 9.9; the image has: 6.1.0-9-test" in ret.comment
+    assert root(location) == before
+
+
+def test_an_exclude_of_the_pillar_is_left_out_also_when_it_comes_later(
+    salt_call, pillar, location, golden
+):
+    (golden / "scratch").mkdir()
+    (golden / "scratch/big").write_text("x")
+    salt_call(pillar).state("diskless_image.synced")
+    assert (root(location) / "scratch/big").exists()
+    pillar["images"]["tiny"]["exclude"] = ["/scratch/*"]
+    assert salt_call(pillar).state("diskless_image.synced").changes
+    assert not (root(location) / "scratch/big").exists()
+    assert (root(location) / "scratch").is_dir()
+
+
+def test_a_source_that_is_not_there_is_said_and_the_published_version_stays(
+    salt_call, pillar, location, golden
+):
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    golden.rename(golden.with_name("away"))
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "diskless:images:tiny:source:directory" in ret.comment
+    assert root(location) == before
+
+
+def test_an_initramfs_that_fails_publishes_nothing(salt_call, pillar, location, golden):
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    (golden / "usr/sbin/mkinitramfs").write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "no space left" in ret.comment
+    assert root(location) == before
+    assert "diskless" not in pathlib.Path("/proc/mounts").read_text().replace("pytest", "")
+
+
+_SYNC = """
+import sys
+from salt_diskless.cluster import Image, Source
+from salt_diskless.image.sync import sync
+sync(Image("tiny", "tiny", sys.argv[1], Source(directory=sys.argv[2])))
+"""
+
+
+def start_sync(location: pathlib.Path, golden: pathlib.Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", _SYNC, str(location), str(golden)]
+    return subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def slow_initramfs(golden) -> pathlib.Path:
+    """The golden root's mkinitramfs says that it runs, and does not end."""
+    script = golden / "usr/sbin/mkinitramfs"
+    script.write_text('#!/bin/sh\n: > "$2"\nsleep 600\n')
+    return script
+
+
+def wait_for(path: pathlib.Path, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def test_killed_half_way_it_leaves_the_published_version_and_the_next_sync_goes_on(
+    salt_call, pillar, location, golden, slow_initramfs
+):
+    fast = slow_initramfs.read_text().replace("sleep 600", "true")
+    slow = slow_initramfs.read_text()
+    slow_initramfs.write_text(fast)
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    slow_initramfs.write_text(slow)
+    running = start_sync(location, golden)
+    wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert root(location) == before
+    assert [version.name for version in (location / "versions").iterdir()] == [before.name]
+    slow_initramfs.write_text(fast + "# newer\n")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True, ret.comment
+    assert root(location) != before
+    assert not (location / ".staging").exists()
+    left = [str(path) for path in root(location).rglob("*.new")]
+    assert left == []
+
+
+def test_a_second_sync_at_the_same_time_is_refused(
+    salt_call, pillar, location, golden, slow_initramfs
+):
+    running = start_sync(location, golden)
+    try:
+        wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
+        ret = salt_call(pillar).state("diskless_image.synced")
+        assert ret.result is False
+        assert "another sync of it is running" in ret.comment
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.fixture
+def sshd(tmp_path, golden):
+    """A real sshd with keys of its own, on a loopback that only this test has."""
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    for name in ("host", "user", "other"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)]
+        subprocess.run(command, check=True)
+    shutil.copy(keys / "user.pub", keys / "authorized_keys")
+    (keys / "known_hosts").write_text("[127.0.0.1]:2222 " + (keys / "host.pub").read_text())
+    (keys / "wrong_hosts").write_text("[127.0.0.1]:2222 " + (keys / "other.pub").read_text())
+    # The machine behind sshd shows the golden root as its own "/".
+    show = keys / "show"
+    show.write_text(
+        "#!/bin/sh\nset -- $SSH_ORIGINAL_COMMAND\nfor last; do :; done\n"
+        '[ "$1 $2 $last" = "rsync --server /" ] || exit 9\n'
+        f"exec ${{SSH_ORIGINAL_COMMAND%/}}{golden}/\n"
+    )
+    show.chmod(0o755)
+    os.makedirs("/run/sshd", exist_ok=True)
+    config = keys / "sshd_config"
+    config.write_text(
+        f"Port 2222\nListenAddress 127.0.0.1\nHostKey {keys}/host\nPidFile none\nUsePAM no\n"
+        f"AuthorizedKeysFile {keys}/authorized_keys\nStrictModes no\nPermitRootLogin yes\n"
+        f"ForceCommand {show}\n"
+    )
+    daemon = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)])
+    yield {
+        "minion": "golden",
+        "host": "127.0.0.1",
+        "port": 2222,
+        "identity": str(keys / "user"),
+        "known_hosts": str(keys / "known_hosts"),
+    }
+    daemon.terminate()
+    daemon.wait()
+
+
+def test_a_golden_machine_is_synced_over_ssh(salt_call, pillar, location, sshd, golden):
+    pillar["images"]["tiny"]["source"] = sshd
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True, ret.comment
+    assert (root(location) / "etc/passwd").read_text() == (golden / "etc/passwd").read_text()
+    assert salt_call(pillar).state("diskless_image.synced").changes == {}
+
+
+def test_a_host_key_that_is_not_the_pinned_one_is_refused(salt_call, pillar, location, sshd):
+    pillar["images"]["tiny"]["source"] = sshd
+    sshd["known_hosts"] = sshd["known_hosts"].replace("known_hosts", "wrong_hosts")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "ssh could not log in" in ret.comment and "Host key verification failed" in ret.comment
+    assert not (location / "root").exists()
