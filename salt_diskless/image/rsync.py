@@ -20,7 +20,7 @@ _COMMON = (
     "--delete",
 )
 
-#: EXIT VALUES of rsync(1), and ssh's own 255. 24 is no error: a running machine's files come and go.
+#: EXIT VALUES of rsync(1), and ssh's 255. 24 is no error: a running machine's files come and go.
 _OK = (0, 24)
 _SENTENCES = {
     2: "rsync's two ends speak different protocols; bring both to one version",

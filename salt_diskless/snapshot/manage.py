@@ -92,8 +92,9 @@ def managed(site: Site, *, test: bool = False) -> dict[str, object]:
         Touch nothing.
 
     Returns the changes, nodes folded. Entries that a version does not have are passed over; the log
-    says which. Raises :class:`DisklessError` for a wrong ``files.custom`` before anything is touched, and, after
-    all others are done, for each snapshot that something stands in the way of.
+    says which.
+    Raises :class:`DisklessError` for a wrong ``files.custom`` before anything is touched, and,
+    after all others are done, for each snapshot that something stands in the way of.
     """
     custom = {image.name: lists.custom(image) for image in site.images.values()}
     kits: dict[str, list[tuple[_Kit, list[Node]]]] = {}

@@ -1,4 +1,4 @@
-"""Images: a sync makes a version, a version is published by a rename, and nothing else touches it."""
+"""Images: a sync makes a version, a rename publishes it, and nothing else touches it."""
 
 from __future__ import annotations
 

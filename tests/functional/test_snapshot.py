@@ -1,0 +1,182 @@
+"""Snapshots: one per node, seeded with what the entries need, and never trusted."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def base(salt_call, pillar) -> pathlib.Path:
+    """The directory of the snapshots, of an image that has been synced."""
+    assert salt_call(pillar).state("diskless_image.synced").result is True
+    return pathlib.Path(pillar["images"]["tiny"]["location"]) / "snapshot"
+
+
+def test_managed_makes_a_private_snapshot_for_each_node(salt_call, pillar, base, testmode, listing):
+    before = listing()
+    ret = salt_call(pillar, test=testmode).state("diskless_snapshot.managed")
+    assert (ret.result is None) is testmode, ret.comment
+    assert ret.changes["added"]["nodes"] == "node[001-003]"
+    assert (listing() == before) is testmode
+    if testmode:
+        return
+    for name in ("node001", "node002", "node003"):
+        assert (base / name).stat().st_mode & 0o7777 == 0o700
+        assert (base / name / "var/log").is_dir()
+        assert (base / name / "root").is_dir()
+        assert not (base / name / "var/cache").exists()
+    entries = (base / "node001/.diskless/entries").read_text()
+    assert "d persistent 755 0 0 /var/log\n" in entries
+    assert "d tmpfs 755 0 0 /var/cache\n" in entries
+    assert "/var/cache tmpfs\n" in (base / "files").read_text()
+    assert "files.custom" in (base / "files").read_text()
+    assert not (base / ".new").exists()
+
+
+def test_managed_again_changes_nothing(salt_call, pillar, base, testmode, listing):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    before = listing()
+    ret = salt_call(pillar, test=testmode).state("diskless_snapshot.managed")
+    assert (ret.result, ret.changes) == (True, {})
+    assert {k: v for k, v in listing().items() if not k.endswith("/.")} == {
+        k: v for k, v in before.items() if not k.endswith("/.")
+    }
+
+
+def test_host_name_and_machine_id_are_the_nodes_own(salt_call, pillar, base):
+    pillar["profiles"]["compute"]["files"] = ["/etc/hostname", "/etc/machine-id"]
+    salt_call(pillar).state("diskless_snapshot.managed")
+    assert (base / "node002/etc/hostname").read_text() == "node002\n"
+    identities = {(base / f"node00{n}/etc/machine-id").read_text() for n in (1, 2, 3)}
+    assert len(identities) == 3
+    assert all(len(identity) == 33 and int(identity, 16) for identity in identities)
+
+
+def test_owner_mode_and_content_come_from_the_version(salt_call, pillar, golden):
+    spool = golden / "var/lib/systemd/spool"
+    spool.mkdir(mode=0o2750)
+    spool.chmod(0o2750)
+    os.chown(spool, 12, 34)
+    (spool / "seed").write_text("as in the golden root\n")
+    os.chown(spool / "seed", 56, 78)
+    (spool / "link").symlink_to("seed")
+    pillar["profiles"]["compute"]["files"] = ["/var/lib/systemd"]
+    salt_call(pillar).state("diskless_image.synced")
+    salt_call(pillar).state("diskless_snapshot.managed")
+    location = pathlib.Path(pillar["images"]["tiny"]["location"])
+    copy = location / "snapshot/node003/var/lib/systemd/spool"
+    status = copy.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (12, 34, 0o2750)
+    assert (copy / "seed").read_text() == "as in the golden root\n"
+    assert (copy / "seed").stat().st_uid == 56
+    assert os.readlink(copy / "link") == "seed"
+
+
+def test_what_a_node_wrote_is_kept_and_a_new_entry_is_added_to_it(salt_call, pillar, base):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    (base / "node001/var/log/mine").write_text("precious\n")
+    pillar["profiles"]["compute"]["files"].append("/var/lib/systemd")
+    ret = salt_call(pillar).state("diskless_snapshot.managed")
+    assert ret.changes["seeded"] == {"/var/lib/systemd": "node[001-003]"}
+    assert ret.changes["changed"]["nodes"] == "node[001-003]"
+    assert (base / "node001/var/log/mine").read_text() == "precious\n"
+    assert (base / "node001/var/lib/systemd").is_dir()
+    assert "/var/lib/systemd" in (base / "node001/.diskless/entries").read_text()
+
+
+def test_files_custom_goes_to_every_node_and_is_never_written(salt_call, pillar, base):
+    base.mkdir(exist_ok=True)
+    text = "# mine\n/var/lib/systemd\n/var/cache persistent\n"
+    (base / "files.custom").write_text(text)
+    salt_call(pillar).state("diskless_snapshot.managed")
+    assert (base / "node002/var/lib/systemd").is_dir()
+    assert (base / "node002/var/cache").is_dir()
+    assert (base / "files.custom").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("relative", "absolute path"),
+        ("/var/log/x", "below the entry /var/log"),
+        ("/tmp/x", "in memory"),
+        ("/a sometimes", "persistent"),
+        ("/a tmpfs more", "at most one word"),
+    ],
+)
+def test_a_wrong_line_in_files_custom_is_named_and_nothing_is_changed(
+    salt_call, pillar, base, line, says, listing
+):
+    base.mkdir(exist_ok=True)
+    (base / "files.custom").write_text(f"# mine\n{line}\n")
+    before = listing()
+    ret = salt_call(pillar).state("diskless_snapshot.managed")
+    assert ret.result is False
+    assert "files.custom" in ret.comment and says in ret.comment
+    assert listing() == before
+
+
+def test_an_entry_that_the_version_does_not_have_is_passed_over(salt_call, pillar, base):
+    pillar["profiles"]["compute"]["files"] = ["/var/log", "/not/there"]
+    ret = salt_call(pillar).state("diskless_snapshot.managed")
+    assert ret.result is True
+    assert "/not/there" not in (base / "node001/.diskless/entries").read_text()
+
+
+def test_a_link_that_a_node_put_into_its_snapshot_is_not_followed(
+    salt_call, pillar, base, tmp_path
+):
+    pillar["profiles"]["compute"]["files"] = ["/root"]
+    salt_call(pillar).state("diskless_snapshot.managed")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (base / "node001/var").symlink_to(outside)
+    subprocess.run(["rm", "-r", base / "node002/.diskless"], check=True)
+    (base / "node002/.diskless").symlink_to(outside)
+    pillar["profiles"]["compute"]["files"] = ["/root", "/var/log"]
+    ret = salt_call(pillar).state("diskless_snapshot.managed")
+    assert ret.result is False
+    assert "snapshot/node001" in ret.comment and "snapshot/node002" in ret.comment
+    assert list(outside.iterdir()) == []
+    assert (base / "node003/var/log").is_dir()
+
+
+def test_a_node_that_goes_keeps_its_snapshot_and_is_listed_as_unused(salt_call, pillar, base):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    del pillar["nodes"]["node003"]
+    call = salt_call(pillar)
+    assert call.state("diskless_snapshot.managed").changes == {}
+    assert (base / "node003/var/log").is_dir()
+    assert call.modules["diskless_snapshot.list"]()["unused"] == [str(base / "node003")]
+
+
+def test_the_default_entries_cost_less_than_a_megabyte_a_node(salt_call, pillar):
+    """Seeded from a real Debian system: the one that runs the test."""
+    del pillar["profiles"]["compute"]["files"]
+    from salt_diskless.cluster import Cluster, Node, parse
+    from salt_diskless.cluster.defaults import ENTRIES
+    from salt_diskless.snapshot import entries, seed
+
+    cluster: Cluster = parse(pillar)
+    node: Node = cluster.nodes["node001"]
+    placed, _ = entries.place(ENTRIES, "")
+    tree = pathlib.Path(pillar["images"]["tiny"]["location"])
+    tree.mkdir(parents=True)
+    kept = [e for e in placed if e.how == "persistent" and e.path not in ("/root", "/var/log")]
+    items = [*seed.parents("", kept), *(item for e in kept for item in seed.read("", e))]
+    seed.write(str(tree), items, node)
+    used = subprocess.run(["du", "-sk", tree], check=True, capture_output=True, text=True).stdout
+    assert int(used.split()[0]) < 1024
+
+
+def test_usage_is_what_the_disk_says(salt_call, pillar, base):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    before = salt_call(pillar).modules["diskless_snapshot.usage"]("node001")["node001"]
+    (base / "node001/var/log/big").write_bytes(os.urandom(1 << 20))
+    os.sync()
+    after = salt_call(pillar).modules["diskless_snapshot.usage"]("node001")["node001"]
+    assert after - before == 1 << 20

@@ -1,0 +1,60 @@
+"""What is slow to make is made once: directories named after a digest of what they are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+
+#: Where it is kept; every lab on the machine shares it.
+ROOT = pathlib.Path(os.environ.get("SALT_DISKLESS_LAB_CACHE", "/var/cache/salt-diskless-lab"))
+
+
+def made(name: str, inputs: list[str], make: Callable[[pathlib.Path], None]) -> pathlib.Path:
+    """Return the directory ``name`` made of ``inputs``; ``make`` fills it when it is not there.
+
+    It is filled under another name and renamed when it is complete, so that one that a kill left
+    half-made is never taken for good. Those made of older inputs are removed.
+    """
+    digest = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
+    wanted = ROOT / f"{name}-{digest}"
+    ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with locked(f"{name}.lock"):
+        if not wanted.exists():
+            for old in ROOT.glob(f"{name}-*"):
+                if not _used(old):
+                    shutil.rmtree(old)
+            new = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-new.", dir=ROOT))
+            try:
+                new.chmod(0o755)
+                make(new)
+                new.rename(wanted)
+            except BaseException:
+                shutil.rmtree(new, ignore_errors=True)
+                raise
+    return wanted
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold a lock that labs share."""
+    ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(ROOT / name, "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _used(directory: pathlib.Path) -> bool:
+    """Tell whether a running lab has something of this directory mounted."""
+    found = subprocess.run(
+        ["grep", "-lsF", str(directory), *map(str, pathlib.Path("/proc").glob("[0-9]*/mounts"))],
+        capture_output=True,
+        check=False,
+    )
+    return bool(found.stdout)
