@@ -166,7 +166,7 @@ def test_a_real_dhcpd_answers_a_real_client_with_what_the_pillar_says(
     leases = tmp_path / "dhcpd.leases"
     leases.touch()
     arguments = ["-cf", str(config), "-lf", str(leases), "-pf", str(tmp_path / "pid"), "dl0"]
-    daemon = subprocess.Popen(["dhcpd", "-f", "-4", *arguments], stderr=subprocess.PIPE, text=True)
+    daemon = subprocess.Popen(["dhcpd", "-d", "-4", *arguments], stderr=subprocess.PIPE, text=True)
     try:
         assert daemon.stderr is not None
         for line in daemon.stderr:
