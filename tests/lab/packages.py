@@ -15,6 +15,7 @@ _NEEDED = {
         "mmdebstrap": "mmdebstrap",
         "systemd-nspawn": "systemd-container",
         "ip": "iproute2",
+        "socat": "socat",
     },
     "dnf": {
         "qemu-system-x86_64": "qemu-system-x86-core",
@@ -22,6 +23,7 @@ _NEEDED = {
         "mmdebstrap": "mmdebstrap",
         "systemd-nspawn": "systemd-container",
         "ip": "iproute",
+        "socat": "socat",
     },
     "zypper": {
         "qemu-system-x86_64": "qemu-x86",
@@ -29,6 +31,7 @@ _NEEDED = {
         "mmdebstrap": "mmdebstrap",
         "systemd-nspawn": "systemd-container",
         "ip": "iproute2",
+        "socat": "socat",
     },
 }
 _INSTALL = {
