@@ -4,7 +4,9 @@
 {%- if salt["service.status"]("firewalld") and "firewalld.get_zones" in salt %}
 {%- set zones = [] %}
 {%- for interface in site.interfaces %}
-{%- set zone = salt["cmd.run_stdout"](["firewall-cmd", "--get-zone-of-interface=" ~ interface], python_shell=False, ignore_retcode=True) or salt["firewalld.default_zone"]() %}
+{%- set asked = ["firewall-cmd", "--get-zone-of-interface=" ~ interface] %}
+{%- set own = salt["cmd.run_stdout"](asked, python_shell=False, ignore_retcode=True) %}
+{%- set zone = own or salt["firewalld.default_zone"]() %}
 {%- if zone not in zones %}
 {%- do zones.append(zone) %}
 {%- endif %}

@@ -93,7 +93,9 @@ def test_systemd_has_no_failed_unit(node: Node):
     assert node.run("systemctl --failed --no-legend --plain") == ""
 
 
-@pytest.mark.parametrize("kind", ["nfs4 -o vers=4.2", "nfs -o vers=3,nolock"])
+@pytest.mark.parametrize(
+    "kind", ["nfs4 -o vers=4.2", "nfs -o vers=3,nolock,proto=tcp,mountproto=tcp"]
+)
 def test_the_server_refuses_the_neighbours_snapshot(node: Node, kind: str):
     neighbour = "node002" if node.name == "node001" else "node001"
     place = "10.141.0.1:/diskless/debian/snapshot"

@@ -1,0 +1,87 @@
+"""A real master and minion that have the wheel installed."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from pytestshellutils.utils.processes import ProcessResult
+
+from tests.conftest import CHECKOUT
+
+MINION = "bootserver"
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory, private_mounts: None) -> pathlib.Path:
+    """A directory that the wheel of this checkout was installed into, as pip does it."""
+    source, wheels, site = (tmp_path_factory.mktemp(name) for name in ("src", "wheels", "site"))
+    names = ("setup.cfg", "pyproject.toml", "salt_diskless", "states", "README.md", "LICENSE")
+    for name in names:
+        subprocess.run(["cp", "-r", CHECKOUT / name, source], check=True)
+    pip = [sys.executable, "-m", "pip", "-q"]
+    apart = ["--no-deps", "--no-index"]
+    build = [*pip, "wheel", *apart, "--no-build-isolation", "-w", wheels, source]
+    subprocess.run(build, check=True)
+    (wheel,) = wheels.glob("salt_diskless-*.whl")
+    subprocess.run([*pip, "install", *apart, "--target", site, wheel], check=True)
+    return site
+
+
+@pytest.fixture(scope="session")
+def salt_factories_config(
+    tmp_path_factory: pytest.TempPathFactory, installed: pathlib.Path
+) -> dict:
+    """Every Salt process imports the installed package, not the checkout."""
+    return {
+        "start_timeout": 120,
+        "root_dir": str(tmp_path_factory.mktemp("sf")),
+        "environ": {**os.environ, "PYTHONPATH": str(installed)},
+    }
+
+
+@pytest.fixture(scope="package")
+def master(salt_factories):
+    """A master with the one line of configuration that serves the SLS."""
+    overrides = {
+        "fileserver_backend": ["roots", "diskless"],
+        "auto_accept": True,
+        "pillar_opts": False,
+    }
+    factory = salt_factories.salt_master_daemon("diskless-master", overrides=overrides)
+    with factory.started():
+        yield factory
+
+
+@pytest.fixture(scope="package")
+def minion(master):
+    factory = master.salt_minion_daemon(MINION, overrides={"file_client": "remote"})
+    with factory.started():
+        yield factory
+
+
+@pytest.fixture
+def cluster(pillar: dict, master, call) -> Iterator[dict]:
+    """The pillar of three nodes, as the master gives it to the minion."""
+    with (
+        master.pillar_tree.base.temp_file("top.sls", f"base: {{{MINION}: [cluster]}}"),
+        master.pillar_tree.base.temp_file("cluster.sls", yaml.safe_dump({"diskless": pillar})),
+    ):
+        assert call("saltutil.refresh_pillar", wait=True).data is True
+        yield pillar
+
+
+@pytest.fixture
+def call(master, minion):
+    """Return a function that has the minion do something, as ``salt bootserver ...``."""
+    client = master.salt_cli(timeout=120)
+
+    def run(*arguments: str, **named: object) -> ProcessResult:
+        return client.run(*arguments, minion_tgt=MINION, **named)
+
+    return run
