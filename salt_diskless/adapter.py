@@ -18,7 +18,10 @@ from salt_diskless.platform import of as platform_of
 #: Key of ``__context__``: in test mode, the images that would get a new version in this run.
 PENDING = "diskless.pending_images"
 
-_parsed: tuple[bytes, Cluster] | None = None
+#: The last pillar that was parsed: the object that it came as, its digest, what came of it.
+_parsed: tuple[Any, bytes, Cluster] | None = None
+#: The last site, and the cluster and the minion that it is of.
+_site: tuple[Cluster, str, Site] | None = None
 
 
 def pillar(dunder_pillar: Any) -> dict[str, Any]:
@@ -43,20 +46,27 @@ def _plain(value: Any) -> Any:
 def cluster(dunder_pillar: Any) -> Cluster:
     """Return the checked cluster of the caller's ``__pillar__``.
 
-    It is parsed once for any number of states: the same text gives the same object.
+    It is parsed once for any number of states: Salt hands on the same object, or an equal one.
     Raises :class:`ClusterError` with all that is wrong.
     """
     global _parsed  # noqa: PLW0603
+    raw = dunder_pillar.get("diskless")
+    if _parsed is not None and raw is _parsed[0]:
+        return _parsed[2]
     data = pillar(dunder_pillar)
     digest = hashlib.blake2b(salt.utils.msgpack.packb(data, default=repr)).digest()
-    if _parsed is None or _parsed[0] != digest:
-        _parsed = (digest, parse(data))
-    return _parsed[1]
+    if _parsed is None or _parsed[1] != digest:
+        _parsed = (raw, digest, parse(data))
+    return _parsed[2]
 
 
 def site(dunder_pillar: Any, opts: Mapping[str, Any]) -> Site:
     """Return what this minion has to do as a boot server."""
-    return cluster(dunder_pillar).served_by(opts["id"])
+    global _site  # noqa: PLW0603
+    whole = cluster(dunder_pillar)
+    if _site is None or _site[0] is not whole or _site[1] != opts["id"]:
+        _site = (whole, opts["id"], whole.served_by(opts["id"]))
+    return _site[2]
 
 
 def platform(grains: Mapping[str, Any], dunder_pillar: Any) -> Platform:

@@ -51,8 +51,8 @@ def blocks(addresses: Iterable[IPAddress]) -> Iterator[str]:
             start = index
 
 
-def render(site: Site) -> bytes:
+def render(exports: Iterable[Export]) -> bytes:
     """Return the file below ``exports.d``."""
     lines = [header("NFS exports of the diskless nodes")]
-    lines += [f"{export.path} {export.client}({export.options})\n" for export in exports(site)]
+    lines += [f"{export.path} {export.client}({export.options})\n" for export in exports]
     return "".join(lines).encode()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from netaddr import IPAddress
 
 from salt_diskless.boot.template import template
-from salt_diskless.cluster import DisklessError, Node, Site
+from salt_diskless.cluster import DisklessError, Node, Settings, Site
 from salt_diskless.tree import header
 
 DIRECTORY = "linux-install"
@@ -20,6 +20,9 @@ CONFIG = f"{DIRECTORY}/pxelinux.cfg"
 
 #: The kernel's own limit on x86 (COMMAND_LINE_SIZE), with room for what sysappend adds.
 KERNEL_LINE_MAX = 2047 - 120
+
+#: Stand for what is each node's own; no checked value has these characters.
+_NAME, _MAC, _ADDRESS = "\0name\0", "\0mac\0", "\0address\0"
 
 _SERIAL = re.compile(r"ttyS([0-9]),([0-9]+)")
 
@@ -34,31 +37,52 @@ def mac_name(mac: str) -> str:
     return "01-" + mac.replace(":", "-")
 
 
-def kernel_line(node: Node, version: str) -> str:
-    """Return a node's append line: the HOWTO's words, and what is new."""
-    settings, image = node.settings, node.image
+def _form(settings: Settings, version: str) -> str:
+    """Return the file of the nodes with these settings, with :data:`_NAME`, :data:`_MAC` and
+    :data:`_ADDRESS` where each node's own go: the template is rendered once for all of them."""
+    serial = _SERIAL.match(settings.serial_console or "")
+    return template("pxelinux.node.j2").render(
+        header=header(f"{_NAME}, {_MAC}, {_ADDRESS}").rstrip(),
+        serial_port=serial[1] if serial else None,
+        serial_speed=serial[2] if serial else None,
+        image=settings.image,
+        version=version,
+        append=_kernel_line(settings, version),
+    )
+
+
+def _kernel_line(settings: Settings, version: str) -> str:
+    """Return the append line: the HOWTO's words, and what is new."""
+    image, network = settings.image, settings.network
     words = [
         f"console={settings.serial_console}" if settings.serial_console else "",
         f"initrd={image.name}/{version}/initrd.img",
         "root=/dev/nfs boot=diskless",
-        f"NFSROOT={node.network.server_address}:{image.location}",
-        f"SNAPSHOT={node.name}",
+        f"NFSROOT={network.server_address}:{image.location}",
+        f"SNAPSHOT={_NAME}",
         f"ETHERNET={settings.interface}",
         f"NISDOMAIN={settings.nis_domain}" if settings.nis_domain else "",
         f"DISKLESS_VERSION={version}",
         f"DISKLESS_ROOT={settings.root}",
         f"DISKLESS_NFS={settings.nfs}",
-        f"nfs.nfs4_unique_id={node.name}",
+        f"nfs.nfs4_unique_id={_NAME}",
         "ro",
         settings.kernel_append or "",
     ]
-    line = " ".join(word for word in words if word)
-    if len(line) > KERNEL_LINE_MAX:
+    return " ".join(word for word in words if word)
+
+
+def _check_length(node: Node, form: str) -> None:
+    """Raise :class:`DisklessError` for a kernel line that the kernel would cut."""
+    if len(form) + 2 * len(node.name) < KERNEL_LINE_MAX:
+        return
+    line = next(part for part in form.splitlines() if part.lstrip().startswith("append "))
+    length = len(line.split("append ", 1)[1].replace(_NAME, node.name))
+    if length > KERNEL_LINE_MAX:
         raise DisklessError(
-            f"diskless:nodes:{node.name}: found a kernel line of {len(line)} characters; the "
+            f"diskless:nodes:{node.name}: found a kernel line of {length} characters; the "
             f"kernel takes {KERNEL_LINE_MAX}, so make kernel_append or the names shorter"
         )
-    return line
 
 
 def render(site: Site, versions: Mapping[str, str]) -> dict[str, bytes]:
@@ -69,19 +93,20 @@ def render(site: Site, versions: Mapping[str, str]) -> dict[str, bytes]:
 
     Returns paths relative to the TFTP root.
     """
-    node_file = template("pxelinux.node.j2")
     files = {}
+    forms: dict[int, str] = {}
     for node in site.nodes.values():
-        version = versions[node.image.name]
-        serial = _SERIAL.match(node.settings.serial_console or "")
-        files[f"{CONFIG}/{hex_name(node.ip)}"] = node_file.render(
-            header=header(f"{node.name}, {node.mac}, {node.ip}").rstrip(),
-            serial_port=serial[1] if serial else None,
-            serial_speed=serial[2] if serial else None,
-            image=node.image,
-            version=version,
-            append=kernel_line(node, version),
-        ).encode()
+        form = forms.get(id(node.settings))
+        if form is None:
+            form = _form(node.settings, versions[node.image.name])
+            forms[id(node.settings)] = form
+        _check_length(node, form)
+        files[f"{CONFIG}/{hex_name(node.ip)}"] = (
+            form.replace(_NAME, node.name)
+            .replace(_MAC, node.mac)
+            .replace(_ADDRESS, str(node.ip))
+            .encode()
+        )
     files[f"{CONFIG}/default"] = _default(site, versions)
     return files
 

@@ -266,17 +266,20 @@ class _Build:
                 for name, mac, address in zip(names, macs, addresses, strict=True):
                     yield path, Node(name, mac, address, settings)
 
-    def _spread(self, runs: list[str], count: int, path: str) -> list[IPAddress]:
-        """Return ``count`` addresses: of one run ``first+``, or one address a node."""
-        if len(runs) == 1 and runs[0].endswith("+"):
-            first = int(IPAddress(runs[0][:-1]))
+    def _spread(
+        self, given: list[IPAddress | schema.AddressRun], count: int, path: str
+    ) -> list[IPAddress]:
+        """Return ``count`` addresses: those of a run, or one address a node."""
+        runs = [item for item in given if isinstance(item, schema.AddressRun)]
+        if not runs and len(given) == count:
+            return given
+        if len(given) == len(runs) == 1:
+            first = int(runs[0].first)
             if first + count <= 1 << 32:
                 return [IPAddress(first + n, 4) for n in range(count)]
-        elif len(runs) == count and not any(run.endswith("+") for run in runs):
-            return [IPAddress(run, 4) for run in runs]
         self._add(
             path,
-            shown(runs if len(runs) > 1 else runs[0]) + f" for {count} nodes",
+            shown(", ".join(map(str, given))) + f" for {count} nodes",
             "give one a node, or the first with a '+', like 10.8.226.75+",
         )
         return []

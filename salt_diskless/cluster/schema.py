@@ -7,6 +7,7 @@ characters that it can be made of, so nothing downstream has to quote.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
@@ -39,6 +40,16 @@ _TOP_LEVEL = frozenset(
     {"bin", "boot", "dev", "etc", "home", "lib", "lib64", "opt", "proc", "root", "run", "sbin"}
     | {"srv", "sys", "tmp", "usr", "var"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRun:
+    """As many addresses as there are nodes, from ``first`` on: ``10.8.226.75+``."""
+
+    first: IPAddress
+
+    def __str__(self) -> str:
+        return f"{self.first}+"
 
 
 def is_host_name(name: str) -> bool:
@@ -86,11 +97,10 @@ def _address(value: Any) -> IPAddress:
     return address
 
 
-def _address_run(value: Any) -> str:
-    if isinstance(value, str):
-        _address(value[:-1] if value.endswith("+") else value)
-        return value
-    return str(_address(value))
+def _address_run(value: Any) -> IPAddress | AddressRun:
+    if isinstance(value, str) and value.endswith("+"):
+        return AddressRun(_address(value[:-1]))
+    return _address(value)
 
 
 def _subnet(value: Any) -> IPNetwork:
@@ -165,7 +175,7 @@ Name = Annotated[str, _text("give letters, digits and ._- , 64 at most", _NAME)]
 HostName = Annotated[str, BeforeValidator(_host_name)]
 Mac = Annotated[str, BeforeValidator(_mac)]
 Address = Annotated[Any, BeforeValidator(_address)]
-AddressRun = Annotated[str, BeforeValidator(_address_run)]
+AddressOrRun = Annotated[Any, BeforeValidator(_address_run)]
 Subnet = Annotated[Any, BeforeValidator(_subnet)]
 Range = Annotated[Any, BeforeValidator(_range)]
 Interface = Annotated[
@@ -262,7 +272,7 @@ class SettingsIn(_Strict):
 
 class NodeIn(SettingsIn):
     mac: Annotated[list[Mac], BeforeValidator(_one_or_many)]
-    ip: Annotated[list[AddressRun], BeforeValidator(_one_or_many)]
+    ip: Annotated[list[AddressOrRun], BeforeValidator(_one_or_many)]
 
 
 class LookupIn(_Strict):

@@ -28,7 +28,7 @@ def render() -> str:
 
         salt-call --out=newline_values_only diskless_nfs.render
     """
-    return text.render(adapter.site(__pillar__, __opts__)).decode()
+    return text.render(text.exports(adapter.site(__pillar__, __opts__))).decode()
 
 
 @adapter.execution
@@ -75,8 +75,9 @@ def apply_(test: bool = False) -> dict[str, Any]:
         salt-call diskless_nfs.apply test=True
     """
     names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
-    change, files = nfs.difference(site, names)
-    drift = nfs.drift(site)
+    wanted = tuple(text.exports(site))
+    change, files = nfs.difference(wanted, names)
+    drift = nfs.drift(site, wanted)
     changes = nfs.folded(change, drift)
     if changes and not test:
         nfs.apply(change, files, names)

@@ -59,13 +59,15 @@ def usage(nodes: str | None = None) -> dict[str, int]:
 
 
 @adapter.execution
-def apply_(test: bool = False) -> dict[str, Any]:
+def apply_(test: bool = False, check: bool = False) -> dict[str, Any]:
     """
     Make the snapshots what the pillar and ``files.custom`` say, and return the changes with nodes
     folded. What a node has written is never overwritten.
 
     test
         Touch nothing, and return what would change.
+    check
+        Look for every entry in every snapshot, and seed again what a node has removed.
 
     CLI Example:
 
@@ -73,4 +75,4 @@ def apply_(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_snapshot.apply test=True
     """
-    return manage.managed(adapter.site(__pillar__, __opts__), test=test)
+    return manage.managed(adapter.site(__pillar__, __opts__), test=test, check=check)

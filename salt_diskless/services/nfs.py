@@ -48,9 +48,14 @@ def table() -> Iterator[Export]:
             yield Export(*match.groups())
 
 
-def drift(site: Site) -> Drift:
-    """Return how the table differs from the pillar, for the directories of this site's images."""
-    wanted = {(export.path, export.client): export.options for export in text.exports(site)}
+def drift(site: Site, exports: tuple[Export, ...] | None = None) -> Drift:
+    """Return how the table differs from the pillar, for the directories of this site's images.
+
+    exports
+        What the pillar wants, when the caller has it already.
+    """
+    exports = exports or tuple(text.exports(site))
+    wanted = {(export.path, export.client): export.options for export in exports}
     places = tuple(
         f"{image.location}/{part}"
         for image in site.images.values()
@@ -69,9 +74,11 @@ def drift(site: Site) -> Drift:
     return Drift(tuple(missing), tuple(different), tuple(unwanted))
 
 
-def difference(site: Site, platform: Platform) -> tuple[tree.Difference, dict[str, tree.Content]]:
+def difference(
+    exports: tuple[Export, ...], platform: Platform
+) -> tuple[tree.Difference, dict[str, tree.Content]]:
     """Return what would change in the file, and its wanted content."""
-    files: dict[str, tree.Content] = {platform.exports_file: text.render(site)}
+    files: dict[str, tree.Content] = {platform.exports_file: text.render(exports)}
     return tree.compare(files), files
 
 

@@ -85,11 +85,14 @@ class _Kit:
         return self._parents
 
 
-def managed(site: Site, *, test: bool = False) -> dict[str, object]:
+def managed(site: Site, *, test: bool = False, check: bool = False) -> dict[str, object]:
     """Make the snapshots of a boot server what the pillar says.
 
     test
         Touch nothing.
+    check
+        Look for every entry in every snapshot, also where its list says that it has them all: a
+        node may have removed one.
 
     Returns the changes, nodes folded. Entries that a version does not have are passed over; the log
     says which.
@@ -105,7 +108,7 @@ def managed(site: Site, *, test: bool = False) -> dict[str, object]:
     for image in site.images.values():
         if kits[image.name]:
             with contextlib.nullcontext() if test else _locked(image):
-                _image(image, kits[image.name], texts[image.name], done, test)
+                _image(image, kits[image.name], texts[image.name], done, test, check)
     if done.problems:
         raise DisklessError("\n".join(done.problems))
     for path, names in sorted(done.absent.items()):
@@ -167,16 +170,24 @@ def _kits(
             f"there is nothing to seed snapshots from; sync it first "
             f"(salt-call diskless_image.sync {image.name})"
         )
-    groups: dict[tuple[lists.Entry, ...], list[Node]] = {}
+    same: dict[int, list[Node]] = {}
     for node in nodes:
-        groups.setdefault(node.settings.entries, []).append(node)
+        same.setdefault(id(node.settings), []).append(node)
+    groups: dict[tuple[lists.Entry, ...], list[Node]] = {}
+    for members in same.values():
+        groups.setdefault(members[0].settings.entries, []).extend(members)
     merged = {group: lists.merge(image, group, custom) for group in groups}
     kits = [(_Kit(image, version, merged[group]), members) for group, members in groups.items()]
     return kits, lists.list_text(groups)
 
 
 def _image(
-    image: Image, kits: list[tuple[_Kit, list[Node]]], text: str, done: _Done, test: bool
+    image: Image,
+    kits: list[tuple[_Kit, list[Node]]],
+    text: str,
+    done: _Done,
+    test: bool,
+    check: bool,
 ) -> None:
     base = f"{image.location}/snapshot"
     if not test:
@@ -188,7 +199,7 @@ def _image(
             done.absent.setdefault(path, set()).add(image.name)
         for node in nodes:
             try:
-                _node(kit, node, done, test)
+                _node(kit, node, done, test, check)
             except OSError as err:
                 done.problems.append(
                     f"{path_of(node)}: cannot be seeded: {err.strerror}"
@@ -204,9 +215,11 @@ def _image(
         shutil.rmtree(f"{base}/{_NEW}", ignore_errors=True)
 
 
-def _node(kit: _Kit, node: Node, done: _Done, test: bool) -> None:
+def _node(kit: _Kit, node: Node, done: _Done, test: bool, check: bool) -> None:
     base = path_of(node)
     text = _read(f"{base}/{LIST}")
+    if text == kit.text and not check:
+        return
     if text is None:
         try:
             status = os.lstat(base)

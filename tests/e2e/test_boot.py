@@ -94,15 +94,18 @@ def test_systemd_has_no_failed_unit(node: Node):
 
 
 @pytest.mark.parametrize(
-    "kind", ["nfs4 -o vers=4.2", "nfs -o vers=3,nolock,proto=tcp,mountproto=tcp"]
+    "kind", ["nfs4 -o vers=4.2,clientaddr=0.0.0.0", "nfs -o vers=3,nolock,proto=tcp,mountproto=tcp"]
 )
 def test_the_server_refuses_the_neighbours_snapshot(node: Node, kind: str):
     neighbour = "node002" if node.name == "node001" else "node001"
     place = "10.141.0.1:/diskless/debian/snapshot"
     node.run("mkdir -p /run/mine /run/theirs")
-    node.run(f"mount -t {kind} {place}/{node.name} /run/mine && umount /run/mine")
+    node.run(
+        f"mount -i -t {kind},addr=10.141.0.1 {place}/{node.name} /run/mine && umount /run/mine"
+    )
     said = node.run(
-        f"mount -t {kind} {place}/{neighbour} /run/theirs; ls -A /run/theirs", check=False
+        f"mount -i -t {kind},addr=10.141.0.1 {place}/{neighbour} /run/theirs; ls -A /run/theirs",
+        check=False,
     )
     assert "denied" in said or "not permitted" in said or "No such file" in said, said
     assert node.run("ls -A /run/theirs") == ""
@@ -242,7 +245,7 @@ def test_without_tftp_no_node_comes_up(lab: Lab, nodes: dict[str, Node]):
     """The test that proves the others: nothing but the boot server makes a node boot."""
     lab.server.run("systemctl", "stop", "tftpd-hpa")
     try:
-        node = lab.power_on("node001")
+        node = lab.power_on("node001", firmware=True)
         node.wait_for(r"(?i)(connection timed out|could not boot|no more network devices)", 180)
         assert "Linux version" not in node.console
         assert "login: " not in node.console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pathlib
 import subprocess
@@ -39,7 +40,7 @@ class SaltCall:
             sock_dir=str(root / "salt/run"),
             log_file=str(root / "salt/log/minion"),
             file_roots={"base": [str(CHECKOUT / "states")]},
-            pillar={"diskless": pillar},
+            pillar={"diskless": copy.deepcopy(pillar)},
             module_dirs=[str(CHECKOUT / "salt_diskless/modules")],
             states_dirs=[str(CHECKOUT / "salt_diskless/states")],
             extension_modules=str(root / "salt/extmods"),

@@ -180,3 +180,13 @@ def test_usage_is_what_the_disk_says(salt_call, pillar, base):
     os.sync()
     after = salt_call(pillar).modules["diskless_snapshot.usage"]("node001")["node001"]
     assert after - before == 1 << 20
+
+
+def test_an_entry_that_a_node_removed_is_seen_and_seeded_again_when_asked(salt_call, pillar, base):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    (base / "node002/root").rmdir()
+    call = salt_call(pillar)
+    assert call.modules["diskless_snapshot.list"]()["nodes"]["node002"]["missing"] == ["/root"]
+    changes = call.modules["diskless_snapshot.apply"](check=True)
+    assert changes == {"seeded": {"/root": "node002"}}
+    assert (base / "node002/root").is_dir()

@@ -40,7 +40,8 @@ def written(pillar: dict) -> dict[str, bytes]:
     found = {}
     for root in roots:
         for path in root.rglob("*"):
-            if path.is_file() and "golden" not in str(path) and "/versions/" not in str(path):
+            loader = path.suffix in (".c32", ".0")
+            if path.is_file() and not loader and not {"golden", "versions"} & {*path.parts}:
                 found[str(path)] = path.read_bytes()
     return found
 

@@ -64,13 +64,13 @@ class Lab:
         """End the lab; nothing of it is left."""
         self.keeper.close()
 
-    def power_on(self, name: str, mac_address: str | None = None) -> Node:
-        """Switch a node on (again)."""
+    def power_on(self, name: str, mac_address: str | None = None, firmware: bool = False) -> Node:
+        """Switch a node on (again); with ``firmware`` its console begins with what that says."""
         if name in self.nodes:
             self.nodes[name].power_off()
         digits = "".join(character for character in name if character.isdigit())
         number = int(digits or 999)
-        node = Node(self.keeper, self.place, name, number, mac_address or mac(number))
+        node = Node(self.keeper, self.place, name, number, mac_address or mac(number), firmware)
         self.nodes[name] = node
         return node
 

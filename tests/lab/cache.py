@@ -8,7 +8,6 @@ import hashlib
 import os
 import pathlib
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 
@@ -52,9 +51,8 @@ def locked(name: str) -> Iterator[None]:
 
 def _used(directory: pathlib.Path) -> bool:
     """Tell whether a running lab has something of this directory mounted."""
-    found = subprocess.run(
-        ["grep", "-lsF", str(directory), *map(str, pathlib.Path("/proc").glob("[0-9]*/mounts"))],
-        capture_output=True,
-        check=False,
-    )
-    return bool(found.stdout)
+    for mounts in pathlib.Path("/proc").glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):
+            if directory.name in mounts.read_text():
+                return True
+    return False

@@ -46,13 +46,16 @@ class Keeper:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._process = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "--pid", "--net", "--fork"]
-            + ["--kill-child", "--mount-proc", "sleep", "infinity"],
-            stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
-            start_new_session=True,
-        )
+        self._said = place / "keeper.log"
+        with open(self._said, "wb") as said:
+            self._process = subprocess.Popen(
+                ["unshare", "--mount", "--propagation", "private", "--pid", "--net", "--fork"]
+                + ["--kill-child", "--mount-proc", "sleep", "infinity"],
+                stdin=subprocess.DEVNULL,
+                stderr=said,
+                preexec_fn=_die_with_parent,
+                start_new_session=True,
+            )
         self.pid = self._child()
 
     def enter(self, command: Sequence[object]) -> list[str]:
@@ -102,7 +105,8 @@ class Keeper:
                 if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "sleep":
                     return pid
             time.sleep(0.01)
-        raise RuntimeError("the lab's namespaces could not be made: is this root?")
+        why = self._said.read_text(errors="replace").strip()
+        raise RuntimeError(f"the lab's namespaces could not be made: {why or 'is this root?'}")
 
 
 def _cgroups(name: str) -> list[pathlib.Path]:

@@ -27,9 +27,18 @@ class Timeout(AssertionError):
 
 
 class Node:
-    """One machine, powered on. ``console`` is what its first serial port has said."""
+    """One machine, powered on. ``console`` is what its first serial port has said, from the loader
+    on; with ``firmware`` from the firmware on."""
 
-    def __init__(self, keeper: Keeper, place: pathlib.Path, name: str, number: int, mac: str):
+    def __init__(
+        self,
+        keeper: Keeper,
+        place: pathlib.Path,
+        name: str,
+        number: int,
+        mac: str,
+        firmware: bool = False,
+    ):
         self.name = name
         self.mac = mac
         self._console = place / f"{name}.console"
@@ -44,11 +53,13 @@ class Node:
         keeper.run("ip", "tuntap", "add", tap, "mode", "tap", check=False)
         keeper.run("ip", "link", "set", tap, "master", "br0", "up")
         self.powered_on = time.monotonic()
-        self._process = keeper.spawn(self._command(tap), place / f"{name}.qemu")
+        self._process = keeper.spawn(self._command(tap, firmware), place / f"{name}.qemu")
 
-    def _command(self, tap: str) -> list[str]:
+    def _command(self, tap: str, firmware: bool) -> list[str]:
         tty, agent = self.console_socket, self._agent_path
-        command = ["qemu-system-x86_64", "-name", self.name, *accelerator(), "-machine", "pc"]
+        command = ["qemu-system-x86_64", "-name", self.name, *accelerator()]
+        # Without graphics SeaBIOS shows on the serial port what it and the PXE ROM say.
+        command += ["-machine", "pc,graphics=off" if firmware else "pc"]
         command += ["-smp", "1", "-m", "512", "-display", "none", "-vga", "none", "-nodefaults"]
         command += ["-no-reboot", "-boot", "n"]
         command += ["-netdev", f"tap,id=n0,ifname={tap},script=no,downscript=no"]

@@ -7,6 +7,7 @@ import configparser
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -65,6 +66,25 @@ while read -r number command; do
     printf 'LAB %s %s %s\\n' "$number" "$?" "$(printf '%s' "$output" | base64 -w0)"
 done
 """
+#: ``sh -c`` of this with a root, what is bound into it, ``--``, and the command to run in it.
+_ENTER = """
+root=$1; shift
+mount -t proc proc "$root/proc"
+while [ "$1" != -- ]; do
+    if [ -d "$1" ]; then
+        mkdir -p "$root$1"
+    else
+        mkdir -p "$(dirname "$root$1")"; [ -e "$root$1" ] || : >"$root$1"
+    fi
+    mount --bind "$1" "$root$1"
+    shift
+done
+shift
+exec chroot "$root" "$@"
+"""
+#: Where pip reads its settings: pip's own documentation, "Configuration".
+_PIP_FILES = [pathlib.Path("/etc/pip.conf"), pathlib.Path("~/.config/pip/pip.conf").expanduser()]
+
 _AGENT_UNIT = """[Unit]
 Description=Lab agent on the second serial port
 [Service]
@@ -76,12 +96,12 @@ WantedBy=multi-user.target
 
 def golden() -> pathlib.Path:
     """Return the golden node's root."""
-    return cache.made("golden", [*_inputs(), _GOLDEN_PACKAGES], _make_golden) / "root"
+    return cache.made("golden", _inputs(), _make_golden) / "root"
 
 
 def server() -> pathlib.Path:
     """Return the boot server's root: Debian and Salt, none of the daemons installed."""
-    inputs = [*_inputs(), _SERVER_PACKAGES, *_SERVER_REPOSITORY, salt_version(), *requirements()]
+    inputs = [*_inputs(), salt_version(), *requirements(), f"nfsd: {has_nfsd()}"]
     return cache.made("server", inputs, _make_server) / "root"
 
 
@@ -191,9 +211,9 @@ def _make_repository(root: pathlib.Path) -> None:
 
 def _install_salt(root: pathlib.Path) -> None:
     """Install Salt and the package's dependencies into a virtual environment, as pip does here."""
-    bundle = os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
-    if os.path.exists(bundle):
-        shutil.copy(bundle, root / "etc/ssl/certs/ca-certificates.crt")
+    bundle = "etc/ssl/certs/ca-certificates.crt"
+    if os.path.exists(f"/{bundle}"):
+        shutil.copy(f"/{bundle}", root / bundle)
     _in_chroot(root, ["python3", "-m", "venv", "/opt/salt"])
     pip = ["/opt/salt/bin/pip", "install", "-q", "--no-cache-dir"]
     _in_chroot(root, [*pip, "setuptools<81", "wheel"])
@@ -214,23 +234,30 @@ def _install_shim(root: pathlib.Path) -> None:
     _mask(units, _SHIM_MASKED)
 
 
-def _in_chroot(root: pathlib.Path, command: Sequence[str]) -> None:
+def _in_chroot(root: pathlib.Path, command: Sequence[object]) -> None:
     """Run a command inside a root with this machine's name resolution and pip settings."""
     settings = {
         name: value
         for name, value in os.environ.items()
-        if name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT")
-        or name.lower() in ("http_proxy", "https_proxy", "no_proxy")
+        if name.startswith("PIP_") or name.lower() in ("http_proxy", "https_proxy", "no_proxy")
     }
-    words = [f"{name}={value}" for name, value in settings.items() if "file:" not in value]
-    script = (
-        'root=$1; shift; mount -t proc proc "$root/proc"; '
-        'for f in resolv.conf hosts; do touch "$root/etc/$f"; '
-        'mount --bind "/etc/$f" "$root/etc/$f"; done; exec chroot "$root" env -i '
-        "PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "
-        '"$@"'
-    )
-    _run(["unshare", "--mount", "sh", "-ec", script, "sh", root, *words, *command])
+    files = [path for path in _PIP_FILES if path.exists()]
+    texts = [*settings.values(), *(path.read_text() for path in files)]
+    binds = [*map(pathlib.Path, ("/etc/resolv.conf", "/etc/hosts")), *files, *_paths_in(texts)]
+    words = [
+        "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8",
+        "DEBIAN_FRONTEND=noninteractive", *(f"{name}={value}" for name, value in settings.items()),
+    ]  # fmt: skip
+    enter = ["unshare", "--mount", "sh", "-ec", _ENTER, "sh", root, *binds, "--"]
+    _run([*enter, *words, *command])
+
+
+def _paths_in(texts: Sequence[str]) -> list[pathlib.Path]:
+    """Return the files and directories of this machine that pip's settings name."""
+    named = re.findall(r"(?:(?<=file://)|(?<![^\s=,]))(/[^\s,]+)", "\n".join(texts))
+    paths = {pathlib.Path(path) for path in named if path.count("/") > 1 and os.path.exists(path)}
+    # An index is a directory whose pages point at its neighbours.
+    return sorted({path.parent if path.name == "simple" else path for path in paths})
 
 
 def _mask(units: pathlib.Path, names: Sequence[str]) -> None:
