@@ -40,6 +40,7 @@ def run(
     env: Mapping[str, str] | None = None,
     input: str | None = None,
     timeout: float | None = None,
+    ends_with_us: bool = False,
 ) -> Result:
     """Run ``argv`` (never a shell) in the C locale with a path of system directories.
 
@@ -49,10 +50,14 @@ def run(
         Variables beside the few that every program gets.
     timeout
         Seconds after which it is killed; None waits for as long as it takes.
+    ends_with_us
+        Whether it is killed when this process is: for what writes where a next run will.
 
     Raises :class:`CommandFailed` with the program's own words.
     """
     line = shlex.join(argv)
+    if ends_with_us:
+        argv = ["setpriv", "--pdeathsig", "KILL", "--", *argv]
     log.debug("running: %s", line)
     environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": os.environ.get("HOME", "/root")}
     environment.update(env or {})

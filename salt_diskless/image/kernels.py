@@ -90,7 +90,7 @@ mount -t tmpfs -o mode=755 tmpfs {root}/run
 exec chroot {root} mkinitramfs -o {new} {shlex.quote(kernel.release)}
 """
     try:
-        run([*_APART, "sh", "-c", script])
+        run([*_APART, "sh", "-c", script], ends_with_us=True)
     except CommandFailed as err:
         raise DisklessError(
             f"diskless:images:{image.name}: the initramfs of {kernel.release} was not built: {err}"

@@ -77,7 +77,7 @@ def _rsync(
     argv += [f"--filter=H {pattern}" for pattern in image.exclude]
     argv += [*identity.rsync_filter(), "--", source.location, f"{destination}/"]
     try:
-        return run(argv, ok=_OK).stdout
+        return run(argv, ok=_OK, ends_with_us=True).stdout
     except CommandFailed as err:
         if err.result is None:
             raise

@@ -193,6 +193,17 @@ def slow_initramfs(golden) -> pathlib.Path:
     return script
 
 
+def wait_until_nobody_works_in(location: pathlib.Path, seconds: float = 20) -> None:
+    """Wait until no process is left that was started to write below ``location``."""
+    end = time.monotonic() + seconds
+    while True:
+        found = subprocess.run(["pgrep", "-f", str(location)], capture_output=True, check=False)
+        if not found.stdout:
+            return
+        assert time.monotonic() < end, f"still at work in {location}: {found.stdout.decode()}"
+        time.sleep(0.05)
+
+
 def wait_for(path: pathlib.Path, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
@@ -213,6 +224,7 @@ def test_killed_half_way_it_leaves_the_published_version_and_the_next_sync_goes_
     wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
     running.send_signal(signal.SIGKILL)
     running.wait()
+    wait_until_nobody_works_in(location)
     assert root(location) == before
     assert [version.name for version in (location / "versions").iterdir()] == [before.name]
     slow_initramfs.write_text(fast + "# newer\n")
