@@ -1,0 +1,45 @@
+"""pillar.example is a pillar, and it has every key."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from salt_diskless.cluster import parse, schema
+from tests.conftest import CHECKOUT
+
+TEXT = (CHECKOUT / "pillar.example").read_text()
+
+
+def test_it_is_a_cluster():
+    assert len(parse(yaml.safe_load(TEXT)["diskless"]).nodes) == 4
+
+
+def test_it_is_a_cluster_with_each_optional_key_in_use():
+    """What is commented out is right too."""
+    optional = re.sub(
+        r"^( *)# (?=(server|dynamic|kernel|kernel_append): )", r"\1", TEXT, flags=re.M
+    )
+    assert optional != TEXT
+    assert len(parse(yaml.safe_load(optional)["diskless"]).nodes) == 4
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        schema.ServerIn,
+        schema.NetworkIn,
+        schema.LeaseIn,
+        schema.ImageIn,
+        schema.SourceIn,
+        schema.SettingsIn,
+        schema.NodeIn,
+        schema.EntryIn,
+        schema.LookupIn,
+    ],
+)
+def test_every_key_is_in_it(model):
+    missing = [key for key in model.model_fields if not re.search(rf"\b{key}:", TEXT)]
+    assert missing == []
