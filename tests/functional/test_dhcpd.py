@@ -34,6 +34,28 @@ def test_managed_again_changes_nothing(salt_call, pillar, testmode, listing):
     assert listing() == before
 
 
+def test_several_networks_on_several_interfaces(salt_call, pillar, config):
+    pillar["servers"]["bootserver"] = {"interfaces": {"dl0": "10.77.0.1", "dl2": "10.78.0.1"}}
+    pillar["servers"]["bootserver"]["interfaces"]["dl3"] = "10.79.0.1"
+    pillar["networks"]["second"] = {"subnet": "10.78.0.0/24", "routers": ["10.78.0.254"]}
+    pillar["networks"]["third"] = {"subnet": "10.79.0.0/24", "dynamic": "10.79.0.9-10.79.0.19"}
+    pillar["nodes"]["node004"] = {
+        "mac": "52:54:00:77:00:04",
+        "ip": "10.78.0.4",
+        "profile": "compute",
+        "network": "second",
+    }
+    assert salt_call(pillar).state("diskless_dhcpd.managed").result is True
+    text = config.read_text()
+    second = text.split("shared-network dl2 {")[1].split("shared-network dl3 {")[0]
+    assert "next-server 10.78.0.1;" in second and "option routers 10.78.0.254;" in second
+    assert "range 10.79.0.9 10.79.0.19;" in text.split("shared-network dl3 {")[1]
+    defaults = pathlib.Path(pillar["lookup"]["dhcp_defaults"]).read_text()
+    assert 'INTERFACESv4="dl0 dl2 dl3"' in defaults
+    # dhcpd takes it: managed has asked it, and so does this.
+    subprocess.run(["dhcpd", "-t", "-4", "-cf", str(config)], check=True)
+
+
 def test_a_node_that_goes_is_the_only_change(salt_call, pillar, config):
     salt_call(pillar).state("diskless_dhcpd.managed")
     del pillar["nodes"]["node003"]
