@@ -18,7 +18,7 @@ dl_run=${dl_run:-/run/diskless}
 
 # An error of the kernel's log is on every console, also with "quiet".
 dl_say() {
-	printf '<3>diskless: %s\n' "$*" >"$dl_kmsg"
+	printf '<3>diskless: %s\n' "$*" >>"$dl_kmsg"
 }
 
 # dl_retry WHAT COMMAND...: until it succeeds, say why it did not, and wait 1, 2, 4 ... 60 seconds.

@@ -13,22 +13,22 @@ from collections.abc import Callable, Iterator
 
 #: Where it is kept; every lab on the machine shares it.
 ROOT = pathlib.Path(os.environ.get("SALT_DISKLESS_LAB_CACHE", "/var/cache/salt-diskless-lab"))
+_KEPT = 3
 
 
 def made(name: str, inputs: list[str], make: Callable[[pathlib.Path], None]) -> pathlib.Path:
     """Return the directory ``name`` made of ``inputs``; ``make`` fills it when it is not there.
 
     It is filled under another name and renamed when it is complete, so that one that a kill left
-    half-made is never taken for good. Those made of older inputs are removed.
+    half-made is never taken for good. A few made of other inputs are kept (another Salt, another
+    checkout), the oldest are removed.
     """
     digest = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
     wanted = ROOT / f"{name}-{digest}"
     ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
     with locked(f"{name}.lock"):
         if not wanted.exists():
-            for old in ROOT.glob(f"{name}-*"):
-                if not _used(old):
-                    shutil.rmtree(old)
+            _prune(name)
             new = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-new.", dir=ROOT))
             try:
                 new.chmod(0o755)
@@ -37,6 +37,7 @@ def made(name: str, inputs: list[str], make: Callable[[pathlib.Path], None]) -> 
             except BaseException:
                 shutil.rmtree(new, ignore_errors=True)
                 raise
+        os.utime(wanted)
     return wanted
 
 
@@ -47,6 +48,16 @@ def locked(name: str) -> Iterator[None]:
     with open(ROOT / name, "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _prune(name: str) -> None:
+    """Remove what a kill left half-made, and all but the last ones that were wanted."""
+    made = sorted(ROOT.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
+    half = [path for path in made if path.name.startswith(f"{name}-new.")]
+    whole = [path for path in made if path not in half]
+    for old in half + whole[: -_KEPT + 1]:
+        if not _used(old):
+            shutil.rmtree(old)
 
 
 def _used(directory: pathlib.Path) -> bool:

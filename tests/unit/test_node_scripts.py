@@ -1,0 +1,155 @@
+"""The sh library that runs on a node, in shells of this machine; real nodes boot it in e2e."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+
+import pytest
+
+from salt_diskless import node
+from tests.conftest import CHECKOUT
+
+LIBRARY = CHECKOUT / "salt_diskless/node/diskless.sh"
+LINE = (
+    "BOOT_IMAGE=x root=/dev/nfs boot=diskless NFSROOT=10.8.226.72:/diskless/x86_64/c "
+    "SNAPSHOT=node003 ETHERNET=eth0 NISDOMAIN=my_nis DISKLESS_VERSION=20261124T155012 "
+    "DISKLESS_NFS=4.2 BOOTIF=01-00-21-5e-40-64-5c"
+)
+
+
+class Shell:
+    """Runs lines of sh with the library, and with stubs of the programs that need a node."""
+
+    def __init__(self, place: pathlib.Path, shell: list[str]):
+        self.place = place
+        self.shell = shell
+        self.stubs: dict[str, str] = {}
+        for name in ("proc", "run/snapshot/.diskless", "root/tmp", "root/var/tmp"):
+            (place / name).mkdir(parents=True)
+        self.stub("mount", 'echo "mount $*" >> "$PLACE/calls"')
+        self.stub("sleep", 'echo "sleep $*" >> "$PLACE/calls"')
+        self.cmdline(LINE)
+
+    def stub(self, name: str, line: str) -> None:
+        """Put a function in a program's place (busybox has the programs built in)."""
+        self.stubs[name] = f"{name}() {{\n{line}\n}}\n"
+
+    def cmdline(self, text: str) -> None:
+        (self.place / "cmdline").write_text(text + "\n")
+
+    def __call__(self, script: str) -> subprocess.CompletedProcess[str]:
+        settings = {
+            "PATH": "/usr/bin:/bin",
+            "PLACE": str(self.place),
+            "dl_cmdline": f"{self.place}/cmdline",
+            "dl_kmsg": f"{self.place}/kmsg",
+            "dl_proc_kernel": f"{self.place}/proc",
+            "dl_run": f"{self.place}/run",
+        }
+        (self.place / "kmsg").touch()
+        return subprocess.run(
+            [*self.shell, "-euc", f'. "{LIBRARY}"\n{"".join(self.stubs.values())}{script}'],
+            env=settings,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+    def said(self, name: str) -> list[str]:
+        path = self.place / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture(params=[["dash"], ["busybox", "sh"]], ids=["dash", "busybox"])
+def shell(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Shell:
+    return Shell(tmp_path, request.param)
+
+
+def test_the_kernel_line_is_read(shell):
+    done = shell('dl_parse; echo "$dl_server $dl_location $dl_node $dl_interface $dl_mac $dl_nfs"')
+    assert done.stdout.split() == [
+        *("10.8.226.72", "/diskless/x86_64/c", "node003", "eth0", "00:21:5e:40:64:5c", "4.2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("NFSROOT=10.8.226.72:/a,rw", "NFSROOT="),
+        ("NFSROOT=$(reboot):/a", "NFSROOT="),
+        ("SNAPSHOT=../node004", "SNAPSHOT="),
+        ("SNAPSHOT=", "SNAPSHOT="),
+        ("DISKLESS_VERSION=*", "DISKLESS_VERSION="),
+        ("DISKLESS_NFS=2", "none of: 3 4.2"),
+        ("DISKLESS_ROOT=rw", "none of: readonly"),
+    ],
+)
+def test_a_word_that_salt_diskless_does_not_write_is_refused(shell, word, says):
+    shell.cmdline(f"{LINE} {word}")
+    assert shell("dl_parse").returncode != 0
+    assert says in " ".join(shell.said("kmsg"))
+
+
+def test_a_failure_is_said_and_tried_again_after_a_pause_that_grows_to_a_minute(shell):
+    shell.stub(
+        "mount", 'n=$(cat "$PLACE/n" 2>/dev/null || echo 0); echo $((n + 1)) > "$PLACE/n"\n'
+        '[ "$n" -ge 9 ] || { echo "mount: access denied"; return 32; }',
+    )  # fmt: skip
+    shell("dl_retry 'root 10.8.226.72:/x (NFS 3)' mount")
+    pauses = [line.split()[1] for line in shell.said("calls")]
+    assert pauses == ["1", "2", "4", "8", "16", "32", "60", "60", "60"]
+    first = shell.said("kmsg")[-1]
+    assert first == "<3>diskless: root 10.8.226.72:/x (NFS 3): mount: access denied; again in 60 s"
+
+
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [
+        ("4.2", "nfs4 -o vers=4.2,addr=10.8.226.72,clientaddr=10.8.226.73,proto=tcp,"),
+        ("3", "nfs -o vers=3,addr=10.8.226.72,nolock,proto=tcp,mountproto=tcp,"),
+    ],
+)
+def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version, options):
+    shell.cmdline(LINE.replace("DISKLESS_NFS=4.2", f"DISKLESS_NFS={version}"))
+    for path in ("var/log", "etc", "var/cache"):
+        (shell.place / "root" / path).mkdir(parents=True, exist_ok=True)
+    (shell.place / "root/etc/hostname").touch()
+    (shell.place / "root/var/link").symlink_to("/etc")
+    (shell.place / "run/snapshot/.diskless/entries").write_text(
+        "d persistent 755 0 0 /var/log\nf persistent 644 0 0 /etc/hostname\n"
+        "d tmpfs 1777 1 2 /var/cache\nd persistent 755 0 0 /not/there\n"
+        "d persistent 755 0 0 /var/link\n"
+    )
+    done = shell(f'dl_client=10.8.226.73; dl_parse; dl_boot "{shell.place}/root"')
+    assert done.returncode == 0, done.stderr
+    base, root, run = "10.8.226.72:/diskless/x86_64/c", f"{shell.place}/root", f"{shell.place}/run"
+    assert shell.said("calls") == [
+        f"mount -t {options}ro,nocto,actimeo=3600 {base}/versions/20261124T155012 {root}",
+        f"mount -t {options}rw {base}/snapshot/node003 {run}/snapshot",
+        f"mount -o bind {run}/snapshot/var/log {root}/var/log",
+        f"mount -o bind {run}/snapshot/etc/hostname {root}/etc/hostname",
+        f"mount -t tmpfs -o nosuid,nodev,mode=1777,uid=1,gid=2 tmpfs {root}/var/cache",
+        f"mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs {root}/tmp",
+        f"mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs {root}/var/tmp",
+    ]
+    assert (shell.place / "proc/hostname").read_text() == "node003\n"
+    assert (shell.place / "proc/domainname").read_text() == "my_nis\n"
+    said = "\n".join(shell.said("kmsg"))
+    assert "entry /not/there" in said and "entry /var/link" in said
+
+
+def test_a_stranger_is_told_its_mac_and_what_to_do(shell):
+    shell.cmdline("boot=diskless DISKLESS_UNKNOWN=node002 BOOTIF=01-00-21-5e-40-64-5c")
+    assert shell("dl_parse; dl_stranger").returncode == 0
+    said = "\n".join(shell.said("kmsg"))
+    assert "its MAC is 00:21:5e:40:64:5c" in said
+    assert "run on node002: salt-call state.apply diskless" in said
+
+
+def test_the_digest_tells_one_release_of_the_scripts_from_another(monkeypatch):
+    before = node.digest()
+    changed = tuple(node.File(f.path, f.content + b"\n", f.mode) for f in node.files())
+    monkeypatch.setattr(node, "files", lambda: changed)
+    assert node.digest() != before
