@@ -15,6 +15,7 @@ import yaml
 for handler in logging.root.handlers[:]:
     logging.root.removeHandler(handler)
     handler.close()
+logging.raiseExceptions = False
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
