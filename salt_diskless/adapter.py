@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import salt.utils.files
 import salt.utils.msgpack
 from salt.exceptions import CommandExecutionError
 
@@ -83,11 +84,12 @@ def _salt_error() -> Iterator[None]:
 
 
 def execution(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate an execution function: the project's errors become Salt's."""
+    """Decorate an execution function: the project's errors become Salt's, and modes are what the
+    project says, whatever the umask of the admin's shell is."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with _salt_error():
+        with _salt_error(), salt.utils.files.set_umask(0o022):
             return function(*args, **kwargs)
 
     return wrapped

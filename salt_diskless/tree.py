@@ -8,13 +8,15 @@ file is its own when it carries :data:`MARK`, or when it lies in a directory tha
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from salt_diskless.cluster import DisklessError
+from salt_diskless.disk import flush, write_all
 
 MARK = "salt-diskless"
 
@@ -28,6 +30,9 @@ class Copy:
 
     source: str
 
+
+#: What the project keeps while the machine is up: its lock, and the restarts that are owed.
+RUNTIME = "/run/salt-diskless"
 
 Content = bytes | Copy
 Check = Callable[[str], None]
@@ -117,29 +122,26 @@ def apply(
 ) -> None:
     """Make the disk what ``difference`` (of :func:`compare`) says.
 
+    All that is new is written and checked before the first of it goes live: a disk that is full or
+    a check that refuses leaves everything as it was. Two that write at a time wait for each other.
+
     check
-        Called with the path of each new file before it goes live; when it raises, the live file
-        stays as it was.
+        Called with the path of each new file, which ends in :data:`UNFINISHED`; raises to refuse.
     own_below
         Directories from here on are the project's: one that a removed file leaves empty goes too.
     """
-    made: set[str] = set()
-    for path in (*difference.added, *difference.changed):
-        directory = os.path.dirname(path)
-        if directory not in made:
-            os.makedirs(directory, mode=0o755, exist_ok=True)
-            made.add(directory)
-        _write(path, files[path], check)
-    for path in difference.removed:
-        os.unlink(path)
-    if own_below is None:
+    if not difference:
         return
-    emptied = {os.path.dirname(path) for path in difference.removed}
-    emptied |= {os.path.dirname(directory) for directory in emptied}
-    for directory in sorted(emptied, key=len, reverse=True):
-        if directory.startswith(own_below):
-            with contextlib.suppress(OSError):
-                os.rmdir(directory)
+    written = (*difference.added, *difference.changed)
+    with _locked():
+        _write_beside(written, files, check)
+        for path in written:
+            _rename(path)
+        for path in difference.removed:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        if own_below is not None:
+            _remove_emptied(difference.removed, own_below)
 
 
 def leftovers(directory: str) -> Iterator[str]:
@@ -170,32 +172,88 @@ def with_key(path: str, key: str, value: str) -> bytes:
     return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
 
 
-def _write(path: str, content: Content, check: Check | None) -> None:
-    new = path + UNFINISHED
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Let one process write at a time; another one waits."""
+    os.makedirs(RUNTIME, mode=0o755, exist_ok=True)
+    with open(f"{RUNTIME}/lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write_beside(paths: Sequence[str], files: Mapping[str, Content], check: Check | None) -> None:
+    """Write each file under its unfinished name; when one fails, none of them is left."""
+    made: list[str] = []
+    path = ""
     try:
-        if isinstance(content, Copy):
-            shutil.copyfile(content.source, new)
-            status = os.stat(content.source)
-            os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
-            os.chmod(new, 0o644)
-        else:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(new, flags, 0o644)
-            with open(descriptor, "wb", closefd=True, buffering=0) as stream:
-                stream.write(content)
-                os.fchmod(descriptor, 0o644)
+        for path in paths:
+            _make_directories(os.path.dirname(path), made)
+            _write(path + UNFINISHED, files[path])
         if check is not None:
-            check(new)
-        os.rename(new, path)
+            for path in paths:
+                check(path + UNFINISHED)
+        flush(os.path.dirname(path) for path in paths)
+    except BaseException as err:
+        for begun in paths:
+            with contextlib.suppress(OSError):
+                os.unlink(begun + UNFINISHED)
+        for directory in reversed(made):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
+        if isinstance(err, OSError):
+            raise _not_written(path, err) from err
+        raise
+
+
+def _make_directories(directory: str, made: list[str]) -> None:
+    """Make a directory and those above it; what was not there is added to ``made``."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for path in reversed(missing):
+        os.mkdir(path, 0o755)
+        made.append(path)
+
+
+def _write(path: str, content: Content) -> None:
+    """Write a file that everybody may read."""
+    if isinstance(content, Copy):
+        shutil.copyfile(content.source, path)
+        status = os.stat(content.source)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.chmod(path, 0o644)
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        write_all(descriptor, content)
+        os.fchmod(descriptor, 0o644)
+    finally:
+        os.close(descriptor)
+
+
+def _rename(path: str) -> None:
+    try:
+        os.rename(path + UNFINISHED, path)
     except OSError as err:
         with contextlib.suppress(OSError):
-            os.unlink(new)
-        raise DisklessError(
-            f"{path}: cannot be written: {err.strerror}; the old one is as it was"
-        ) from err
-    except DisklessError:
-        os.unlink(new)
-        raise
+            os.unlink(path + UNFINISHED)
+        raise _not_written(path, err) from err
+
+
+def _not_written(path: str, err: OSError) -> DisklessError:
+    return DisklessError(f"{path}: cannot be written: {err.strerror}; it is as it was")
+
+
+def _remove_emptied(removed: Iterable[str], own_below: str) -> None:
+    """Remove the directories below ``own_below`` that the removed files leave empty."""
+    emptied = {os.path.dirname(path) for path in removed}
+    emptied |= {os.path.dirname(directory) for directory in emptied}
+    for directory in sorted(emptied, key=len, reverse=True):
+        if directory.startswith(own_below):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
 
 
 def _copied(path: str, content: Copy) -> bool | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.disk import flush
 from salt_diskless.image import identity, rsync
 from salt_diskless.image.kernels import Kernel, build_initramfs, choose
 from salt_diskless.image.source import RsyncSource, source_of
@@ -166,6 +167,7 @@ def _publish(
         scripts=node.digest(),
     )
     os.chmod(staging, 0o755)
+    flush([staging])
     os.rename(staging, path)
     describe(image, version)
     publish(image, name)

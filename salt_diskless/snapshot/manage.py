@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from salt_diskless.cluster import DisklessError, Image, Node, Site
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.disk import flush, write_all
 from salt_diskless.image.versions import Version, published
 from salt_diskless.snapshot import entries as lists
 from salt_diskless.snapshot import seed
@@ -40,7 +41,7 @@ class _Done:
     seeded: dict[str, list[str]] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     absent: dict[str, set[str]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    problems: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def as_changes(self) -> dict[str, object]:
         changes: dict[str, object] = {}
@@ -97,7 +98,7 @@ def managed(site: Site, *, test: bool = False, check: bool = False) -> dict[str,
     Returns the changes, nodes folded. Entries that a version does not have are passed over; the log
     says which.
     Raises :class:`DisklessError` for a wrong ``files.custom`` before anything is touched, and,
-    after all others are done, for each snapshot that something stands in the way of.
+    after all others are done, for the snapshots that something stands in the way of, by reason.
     """
     custom = {image.name: lists.custom(image) for image in site.images.values()}
     kits: dict[str, list[tuple[_Kit, list[Node]]]] = {}
@@ -110,7 +111,11 @@ def managed(site: Site, *, test: bool = False, check: bool = False) -> dict[str,
             with contextlib.nullcontext() if test else _locked(image):
                 _image(image, kits[image.name], texts[image.name], done, test, check)
     if done.problems:
-        raise DisklessError("\n".join(done.problems))
+        raise DisklessError(
+            "\n".join(
+                f"{base}/{fold(names)}: {why}" for (base, why), names in done.problems.items()
+            )
+        )
     for path, names in sorted(done.absent.items()):
         log.info("entry %s: not in the image %s; passed over", path, ", ".join(sorted(names)))
     return done.as_changes()
@@ -192,42 +197,71 @@ def _image(
     base = f"{image.location}/snapshot"
     if not test:
         os.makedirs(base, mode=0o755, exist_ok=True)
-        shutil.rmtree(f"{base}/{_NEW}", ignore_errors=True)
-        os.mkdir(f"{base}/{_NEW}", 0o700)
+        _close_room(base)
+    made = []
     for kit, nodes in kits:
         for path in kit.absent:
             done.absent.setdefault(path, set()).add(image.name)
         for node in nodes:
             try:
-                _node(kit, node, done, test, check)
+                if _node(kit, node, done, test, check):
+                    made.append(node)
             except OSError as err:
-                done.problems.append(
-                    f"{path_of(node)}: cannot be seeded: {err.strerror}"
-                    + (f" ({err.filename})" if err.filename else "")
-                )
-    if _read(f"{base}/files") != text.encode():
+                reason = f"cannot be seeded: {err.strerror}"
+                done.problems.setdefault((base, reason), []).append(node.name)
+    is_new = _read(f"{base}/files") != text.encode()
+    if is_new:
         done.files.append(f"{base}/files")
-        if not test:
-            with open(f"{base}/{_NEW}/files", "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.rename(f"{base}/{_NEW}/files", f"{base}/files")
     if not test:
-        shutil.rmtree(f"{base}/{_NEW}", ignore_errors=True)
+        try:
+            _bring_in(base, made, text if is_new else None)
+        except OSError as err:
+            done.problems[base, f"cannot be written: {err.strerror}"] = ["files"]
+        finally:
+            _close_room(base)
 
 
-def _node(kit: _Kit, node: Node, done: _Done, test: bool, check: bool) -> None:
+def _bring_in(base: str, made: list[Node], text: str | None) -> None:
+    """Rename what was made to where it belongs, when all of it is on the disk."""
+    if made:
+        flush([base])
+    for node in made:
+        os.rename(f"{base}/{_NEW}/{node.name}", path_of(node))
+    if text is not None:
+        new = f"{_room(base)}/files"
+        with open(new, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.rename(new, f"{base}/files")
+
+
+def _room(base: str) -> str:
+    """Return the directory beside the snapshots that new things are made in."""
+    room = f"{base}/{_NEW}"
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(room, 0o700)
+    return room
+
+
+def _close_room(base: str) -> None:
+    """Remove what new things were made in, now or by a run that was killed."""
+    if os.path.lexists(f"{base}/{_NEW}"):
+        shutil.rmtree(f"{base}/{_NEW}")
+
+
+def _node(kit: _Kit, node: Node, done: _Done, test: bool, check: bool) -> bool:
+    """Deal with one node; tell whether a snapshot was made that has to be brought in."""
     base = path_of(node)
     text = _read(f"{base}/{LIST}")
     if text == kit.text and not check:
-        return
+        return False
     if text is None:
         try:
             status = os.lstat(base)
         except FileNotFoundError:
-            done.added.append(node.name)
             if not test:
                 _make(kit, node, base)
-            return
+            done.added.append(node.name)
+            return not test
         if not stat.S_ISDIR(status.st_mode):
             raise OSError(0, "found something that is no directory; move it away", base)
     missing = [entry for entry in kit.kept if not os.path.lexists(base + entry.path)]
@@ -239,26 +273,28 @@ def _node(kit: _Kit, node: Node, done: _Done, test: bool, check: bool) -> None:
         done.changed.append(node.name)
         if not test:
             _write_list(kit, base)
+    return False
 
 
 def _make(kit: _Kit, node: Node, base: str) -> None:
-    """Make a whole snapshot beside the others, and bring it in by one rename."""
-    new = f"{os.path.dirname(base)}/{_NEW}/{node.name}"
+    """Make a whole snapshot beside the others; one rename will bring it in."""
+    new = f"{_room(os.path.dirname(base))}/{node.name}"
     os.mkdir(new, 0o700)
     os.mkdir(f"{new}/{OWN}", 0o700)
     descriptor = os.open(f"{new}/{LIST}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    os.write(descriptor, kit.text)
-    os.close(descriptor)
+    try:
+        write_all(descriptor, kit.text)
+    finally:
+        os.close(descriptor)
     items = [*kit.parents()]
     for entry in kit.kept:
         items += kit.items(entry)
     seed.write(new, items, node)
-    os.rename(new, base)
 
 
 def _add(kit: _Kit, entry: lists.Placed, node: Node, base: str) -> None:
     """Seed one entry into a snapshot that is there, without following any link in it."""
-    room = f"{os.path.dirname(base)}/{_NEW}/entry"
+    room = f"{_room(os.path.dirname(base))}/entry"
     os.mkdir(room, 0o700)
     try:
         above = [item for item in kit.parents() if entry.path.startswith(item.path + "/")]
@@ -302,7 +338,7 @@ def _opened(base: str, above: list[seed.Item]) -> Iterator[int]:
 
 def _write_list(kit: _Kit, base: str) -> None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    room = f"{os.path.dirname(base)}/{_NEW}/entries"
+    room = f"{_room(os.path.dirname(base))}/entries"
     with open(room, "wb") as stream:
         os.fchmod(stream.fileno(), 0o600)
         stream.write(kit.text)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from salt_diskless.cluster import Node
+from salt_diskless.disk import write_all
 from salt_diskless.snapshot.entries import Placed
 
 #: Larger files are copied from the version each time and not held in memory.
@@ -108,7 +109,7 @@ def _write_file(full: str, item: Item, node: Node) -> None:
         return
     descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, content)
+        write_all(descriptor, content)
     finally:
         os.close(descriptor)
 

@@ -90,6 +90,34 @@ def test_a_configuration_that_dhcpd_refuses_never_goes_live(
     assert [path.name for path in config.parent.iterdir()] == ["dhcpd.conf"]
 
 
+def test_a_full_disk_is_said_and_the_live_configuration_stays(salt_call, pillar, config):
+    config.parent.mkdir(parents=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(config.parent)], check=True
+    )
+    try:
+        assert salt_call(pillar).state("diskless_dhcpd.managed").result is True
+        live = config.read_text()
+        (config.parent / "filler").write_bytes(bytes(3 * 4096))
+        pillar["nodes"]["node003"]["ip"] = "10.77.0.74"
+        ret = salt_call(pillar).state("diskless_dhcpd.managed")
+        assert ret.result is False
+        assert f"{config}: cannot be written: No space left on device" in ret.comment
+        assert config.read_text() == live
+        assert sorted(path.name for path in config.parent.iterdir()) == ["dhcpd.conf", "filler"]
+    finally:
+        subprocess.run(["umount", str(config.parent)], check=True)
+
+
+def test_what_a_killed_writer_left_is_removed(salt_call, pillar, config):
+    salt_call(pillar).state("diskless_dhcpd.managed")
+    half = config.with_name("dhcpd.conf.diskless-new")
+    half.write_text("ddns-upd")
+    ret = salt_call(pillar).state("diskless_dhcpd.managed")
+    assert ret.changes == {"removed": {"files": [str(half)]}}
+    assert not half.exists()
+
+
 def test_a_configuration_of_somebody_else_is_not_overwritten(salt_call, pillar, config):
     config.parent.mkdir(parents=True)
     config.write_text("subnet 192.0.2.0 netmask 255.255.255.0 { }\n")

@@ -1,0 +1,35 @@
+"""Writing that can be trusted: whole, and on the disk before a rename makes it live."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of ``content``: write(2) may take less, on a disk that is nearly full."""
+    written = os.write(descriptor, content)
+    while written < len(content):
+        written += os.write(descriptor, content[written:])
+
+
+def flush(directories: Iterable[str]) -> None:
+    """Have the file systems of ``directories`` write what they hold back (syncfs(2)), each once: a
+    power cut after a rename leaves the old file or the new one, whole.
+
+    Raises ``OSError`` when one cannot: then nothing may be renamed.
+    """
+    done: set[int] = set()
+    for directory in set(directories):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            device = os.fstat(descriptor).st_dev
+            if device not in done and _LIBC.syncfs(descriptor):
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), directory)
+            done.add(device)
+        finally:
+            os.close(descriptor)
