@@ -9,6 +9,7 @@ from salt_diskless import adapter
 from salt_diskless.boot import dhcpd
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image.versions import published
+from salt_diskless.services import tftp
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -65,7 +66,8 @@ def plan() -> dict[str, Any]:
 def status() -> dict[str, Any]:
     """
     Return what this boot server has: its services, and for each image the published version and
-    its nodes; and how the exports differ from the pillar.
+    its nodes; how the exports differ from the pillar; and the nodes for which somebody has put a
+    file of his own into the TFTP root (``01-`` and the MAC), which the loader takes instead.
 
     CLI Example:
 
@@ -88,6 +90,7 @@ def status() -> dict[str, Any]:
         },
         "images": images,
         "drift": __salt__["diskless_nfs.list"](ask=False)["drift"],
+        "overridden": tftp.overridden(site, names),
     }
 
 

@@ -95,11 +95,7 @@ def settings(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_tftp.settings test=True
     """
-    files = tftp.defaults(adapter.platform(__grains__, __pillar__))
-    change = tree.compare(files, foreign_ok=files)
-    if not test:
-        tree.apply(change, files)
-    return {"changed": {"files": [*change.added, *change.changed]}} if change else {}
+    return tftp.settle(adapter.platform(__grains__, __pillar__), test=test)
 
 
 @adapter.execution

@@ -13,6 +13,7 @@ from salt_diskless.cluster import DisklessError, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
+from salt_diskless.services import restarts
 
 #: Where the distributions' dhcpd keeps its leases: Debian, RHEL family, SUSE.
 LEASE_FILES = (
@@ -56,7 +57,9 @@ def apply(change: tree.Difference, files: Mapping[str, tree.Content], platform: 
         if path == platform.dhcp_config + tree.UNFINISHED:
             check(path)
 
-    tree.apply(change, files, checked)
+    if change:
+        with restarts.owing(platform.dhcp_service):
+            tree.apply(change, files, checked)
 
 
 def check(path: str) -> str:
@@ -98,7 +101,8 @@ def _is_pristine(path: str, package: str) -> bool:
 
 
 def folded(site: Site, change: tree.Difference, platform: Platform) -> dict[str, object]:
-    """Return a difference as a state's changes: the hosts that come, go or change as node sets."""
+    """Return a difference as a state's changes: the hosts that come, go or change as node sets; and
+    the service, when it still runs with an older configuration."""
     changes: dict[str, object] = {}
     for what in ("added", "changed", "removed"):
         if paths := getattr(change, what):
@@ -117,6 +121,8 @@ def folded(site: Site, change: tree.Difference, platform: Platform) -> dict[str,
                 group = changes.setdefault(what, {})
                 assert isinstance(group, dict)
                 group["nodes"] = fold(sorted(names))
+    if restarts.owed(platform.dhcp_service):
+        changes["outdated"] = platform.dhcp_service
     return changes
 
 

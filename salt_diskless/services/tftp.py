@@ -13,6 +13,7 @@ from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image.versions import published, versions
 from salt_diskless.platform import Platform
+from salt_diskless.services import restarts
 
 #: Stands for the version that a sync would make: only in what test mode tells.
 NEXT_VERSION = "next"
@@ -110,6 +111,18 @@ def listed(platform: Platform) -> dict[str, dict[str, str]]:
     return dict(sorted(found.items()))
 
 
+def overridden(site: Site, platform: Platform) -> dict[str, str]:
+    """Return the nodes that boot by a file of somebody else: PXELINUX takes the one that is named
+    after the MAC before the project's. Name of the node to that file."""
+    config = f"{platform.tftp_root}/{pxelinux.CONFIG}"
+    there = {os.path.basename(path) for path in _node_files(config)}
+    return {
+        node.name: f"{config}/{name}"
+        for node in site.nodes.values()
+        if (name := pxelinux.mac_name(node.mac)) in there
+    }
+
+
 def clean_plan(platform: Platform) -> Plan:
     """Return the plan that leaves nothing of the project's in the TFTP root."""
     directory = f"{platform.tftp_root}/{pxelinux.DIRECTORY}"
@@ -196,6 +209,22 @@ def defaults(platform: Platform) -> dict[str, tree.Content]:
     """Return the file that says which directory the TFTP daemon serves, where there is one."""
     path, key = platform.tftp_defaults, platform.tftp_root_key
     return {path: tree.with_key(path, key, platform.tftp_root)} if path and key else {}
+
+
+def settle(platform: Platform, *, test: bool) -> dict[str, object]:
+    """Have that file say what the pillar does, and return the changes; not in test mode. The
+    daemon's service is among them when it still runs with older settings."""
+    files = defaults(platform)
+    change = tree.compare(files, foreign_ok=files)
+    changes: dict[str, object] = {}
+    if change:
+        changes["changed"] = {"files": [*change.added, *change.changed]}
+    if restarts.owed(platform.tftp_service):
+        changes["outdated"] = platform.tftp_service
+    if change and not test:
+        with restarts.owing(platform.tftp_service):
+            tree.apply(change, files)
+    return changes
 
 
 def directory(platform: Platform) -> str:

@@ -8,7 +8,8 @@ live; a service that watches this state is restarted once for any number of node
       diskless_dhcpd.managed: []
 
 ``changes`` has hosts as node sets and files by path, e.g.
-``{"changed": {"files": ["/etc/dhcp/dhcpd.conf"]}, "added": {"nodes": "node129"}}``.
+``{"changed": {"files": ["/etc/dhcp/dhcpd.conf"]}, "added": {"nodes": "node129"}}``, and below
+``outdated`` the service, when an earlier run wrote the configuration and never restarted it.
 """
 
 from __future__ import annotations

@@ -106,6 +106,18 @@ def test_a_node_that_goes_loses_its_files(salt_call, pillar, root, synced):
     assert somebodys.exists()
 
 
+def test_a_file_of_somebody_elses_that_the_loader_takes_first_is_seen(
+    salt_call, pillar, root, synced
+):
+    call = salt_call(pillar)
+    call.state("diskless_tftp.managed")
+    assert call.modules["diskless.status"]()["overridden"] == {}
+    somebodys = root / CONFIG / "01-52-54-00-77-00-03"
+    somebodys.write_text("default memtest\n")
+    assert call.modules["diskless.status"]()["overridden"] == {"node003": str(somebodys)}
+    assert call.state("diskless_tftp.managed").changes == {}
+
+
 def test_a_new_version_keeps_the_old_ones_kernel(salt_call, pillar, root, synced, golden):
     salt_call(pillar).state("diskless_tftp.managed")
     (golden / "etc/motd").write_text("newer\n")
