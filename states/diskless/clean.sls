@@ -1,5 +1,6 @@
 # Take the boot server's configuration away again: `salt-call state.apply diskless.clean`.
-# Images and snapshots are data and stay; so do the packages.
+# Images and snapshots are data and stay; so do the packages, and what was opened in the firewall and
+# in SELinux's policy: others may need it.
 {%- from "diskless/map.jinja" import map with context %}
 
 diskless dhcpd service:

@@ -22,7 +22,7 @@ diskless selinux boolean {{ boolean }}:
 
 diskless selinux label of the tftp root:
   selinux.fcontext_policy_present:
-    - name: "{{ map.tftp_root }}(/.*)?"
+    - name: "{{ map.tftp_root | regex_escape }}(/.*)?"
     - sel_type: tftpdir_t
     - require:
       - pkg: diskless selinux tools

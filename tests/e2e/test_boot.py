@@ -218,6 +218,25 @@ def test_a_removed_node_loses_its_files_and_exports(lab: Lab, nodes: dict[str, N
     removed.power_off()
 
 
+def test_a_restart_that_a_killed_run_did_not_make_is_made_by_the_next_one(
+    lab: Lab, nodes: dict[str, Node]
+):
+    pillar = lab.pillar(2)
+    pillar["diskless"]["networks"]["lab"]["domain"] = "other.example"
+    lab.server.write_pillar(pillar)
+    before = restarts(lab, "isc-dhcp-server")
+    # As far as a run gets that is killed between the write and the restart.
+    assert lab.server.salt_call("diskless_dhcpd.apply")
+    assert restarts(lab, "isc-dhcp-server") == before
+    for test in (True, False):
+        answer = lab.server.salt_call("state.apply", "diskless.dhcpd", test=test)
+        states = {state["__id__"]: state["changes"] for state in answer.values()}
+        assert states["diskless dhcpd configuration"] == {"outdated": "isc-dhcp-server"}
+    assert restarts(lab, "isc-dhcp-server") == before + 1
+    answer = lab.server.salt_call("state.apply", "diskless.dhcpd")
+    assert [state for state in answer.values() if state["changes"]] == []
+
+
 def test_what_a_node_wrote_is_there_after_its_next_boot(lab: Lab, nodes: dict[str, Node]):
     nodes["node001"].run("echo kept > /var/log/kept; echo gone > /tmp/gone; sync")
     again = lab.power_on("node001")

@@ -97,16 +97,23 @@ class Keeper:
         self._sweeper.wait()
 
     def _child(self) -> int:
-        children = pathlib.Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         end = time.monotonic() + 10
         while time.monotonic() < end:
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                pid = int(children.read_text())
-                if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "sleep":
-                    return pid
+            for pid in children(self._process.pid):
+                with contextlib.suppress(FileNotFoundError):
+                    if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "sleep":
+                        return pid
             time.sleep(0.01)
         why = self._said.read_text(errors="replace").strip()
         raise RuntimeError(f"the lab's namespaces could not be made: {why or 'is this root?'}")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    with contextlib.suppress(FileNotFoundError):
+        listed = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in listed.split()]
+    return []
 
 
 def _cgroups(name: str) -> list[pathlib.Path]:

@@ -14,7 +14,7 @@ import subprocess
 import time
 
 from tests.lab import cache, roots
-from tests.lab.keeper import Keeper
+from tests.lab.keeper import Keeper, children
 
 #: Signs on a node's console.
 _SIGNS = {"login": r"login: ", "kernel": r"Linux version ", "loader": r"PXELINUX "}
@@ -125,7 +125,7 @@ class Node:
 
     def power_off(self) -> None:
         """Cut the node's power."""
-        for child in _children(self._process.pid):
+        for child in children(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         self._process.wait()
@@ -181,10 +181,3 @@ def _kvm_works() -> bool:
     except subprocess.TimeoutExpired:
         return False
     return b"Kernel panic" in done.stdout
-
-
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(FileNotFoundError):
-        path = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
-        return [int(child) for child in path.read_text().split()]
-    return []

@@ -29,6 +29,7 @@ _SERVER_PACKAGES = (
 #: What the project's states install on the server, from a repository on its own disk.
 _SERVER_REPOSITORY = """
 isc-dhcp-server tftpd-hpa pxelinux syslinux-common nfs-kernel-server rsync openssh-client tcpdump
+firewalld
 """.split()
 
 #: Units that a lab node can do without: each costs seconds where the processor is emulated.
@@ -181,11 +182,16 @@ def _make_server(place: pathlib.Path) -> None:
         _run(["chroot", root, "systemctl", "disable", unit], check=False)
     for directory in ("srv/pillar", "srv/salt", "srv/golden", "diskless", "etc/salt", "src"):
         (root / directory).mkdir(parents=True, exist_ok=True)
-    _write(
-        root / "etc/salt/minion",
-        "file_client: local\nid: bootserver\nfileserver_backend: [roots, diskless]\n"
-        "file_roots: {base: [/srv/salt]}\npillar_roots: {base: [/srv/pillar]}\n",
+    served = (
+        "fileserver_backend: [roots, diskless]\n"
+        "file_roots: {base: [/srv/salt]}\npillar_roots: {base: [/srv/pillar]}\n"
     )
+    _write(root / "etc/salt/minion", f"file_client: local\nid: bootserver\n{served}")
+    managed = root / "etc/salt-managed"
+    managed.mkdir()
+    apart = "pki_dir: /etc/salt-managed/pki\ncachedir: /var/cache/salt/managed\n"
+    _write(managed / "master", f"interface: 127.0.0.1\nauto_accept: true\n{apart}{served}")
+    _write(managed / "minion", f"id: bootserver\nmaster: 127.0.0.1\n{apart}")
 
 
 def _make_repository(root: pathlib.Path) -> None:

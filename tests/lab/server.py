@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.lab import roots
-from tests.lab.keeper import Keeper
+from tests.lab.keeper import Keeper, children
 
 #: What of a checkout a wheel is made of.
 _SOURCE = ("setup.cfg", "pyproject.toml", "salt_diskless", "states", "README.md", "LICENSE")
+#: Where the configuration of the server's master and of that master's minion is.
+_MANAGED = ["-c", "/etc/salt-managed"]
 _ENVIRONMENT = ["env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"]
 
 
@@ -39,9 +44,8 @@ class Server:
         self, *command: str, check: bool = True, input: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on the server and return what it said."""
-        enter = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C"]
         done = subprocess.run(
-            [*enter, *_ENVIRONMENT, "LANG=C.UTF-8", *command],
+            self._enter(command),
             input=input if input is not None else "",
             capture_output=True,
             text=True,
@@ -54,6 +58,27 @@ class Server:
             )
         return done
 
+    def kill_when(self, sign: Callable[[], bool], *command: str) -> None:
+        """Start a command on the server and kill it when ``sign`` comes true."""
+        process = subprocess.Popen(
+            self._enter(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while not sign():
+            if process.poll() is not None:
+                said = process.communicate()[0][-3000:]
+                raise AssertionError(f"{' '.join(command)} ended before the sign came:\n{said}")
+        for child in children(process.pid):
+            os.kill(child, signal.SIGKILL)
+        process.communicate()
+
+    def _enter(self, command: Sequence[str]) -> list[str]:
+        enter = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C"]
+        return [*enter, *_ENVIRONMENT, "LANG=C.UTF-8", *command]
+
     def path(self, path: str) -> pathlib.Path:
         """Return a path of the server as this machine sees it."""
         return pathlib.Path(f"/proc/{self._leader}/root{path}")
@@ -64,11 +89,33 @@ class Server:
         self.path("/srv/pillar/diskless.sls").write_text(json.dumps(pillar))
 
     def salt_call(self, function: str, *arguments: str, test: bool = False) -> Any:
-        """Call Salt on the server and return its answer; a failed state is an error in words."""
-        words = ["salt-call", "--out=json", "--log-level=error", function, *arguments]
+        """Call Salt on the server, masterless, and return its answer; a failed state is an error
+        in words."""
+        return self._salt(["salt-call"], "local", function, *arguments, test=test)
+
+    def start_master(self) -> None:
+        """Start a Salt master on the server, and its minion: after that :meth:`salt` works. Their
+        pillar and SLS are those of ``salt_call``."""
+        for command in ("salt-master", "salt-minion"):
+            self.run("systemd-run", f"--unit=lab-{command}", f"/opt/salt/bin/{command}", *_MANAGED)
+        end = time.monotonic() + 120
+        ping = ["/opt/salt/bin/salt", *_MANAGED, "--timeout=5", "bootserver", "test.ping"]
+        while self.run(*ping, check=False).returncode:
+            if time.monotonic() > end:
+                raise RuntimeError(f"no minion at the master: {self.journal('lab-salt-minion')}")
+
+    def salt(self, function: str, *arguments: str, test: bool = False) -> Any:
+        """Have the master tell the server's minion what to do, and return the answer."""
+        command = ["/opt/salt/bin/salt", *_MANAGED, "--static", "--timeout=300", "bootserver"]
+        return self._salt(command, "bootserver", function, *arguments, test=test)
+
+    def _salt(
+        self, command: list[str], who: str, function: str, *arguments: str, test: bool
+    ) -> Any:
+        words = [*command, "--out=json", "--log-level=error", function, *arguments]
         done = self.run(*words, *(["test=True"] if test else []), check=False)
         try:
-            answer = json.loads(done.stdout)["local"]
+            answer = json.loads(done.stdout)[who]
         except (ValueError, KeyError):
             raise StateFailed(f"{' '.join(words)}:\n{done.stdout}{done.stderr}") from None
         if function.startswith("state."):
@@ -143,10 +190,9 @@ class Server:
 
 def _leader(pid: int) -> int | None:
     """Return the container's systemd as this machine sees it."""
-    with contextlib.suppress(OSError, ValueError):
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    with contextlib.suppress(OSError):
         mine = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-        for child in map(int, children):
+        for child in children(pid):
             comm = pathlib.Path(f"/proc/{child}/comm").read_text().strip()
             if mine.startswith("systemd-nspawn") and comm == "systemd":
                 return child

@@ -1,0 +1,171 @@
+"""The SLS on each distribution, compiled by salt-call: names, order, and what stays switched on.
+Debian's are applied by real boot servers in e2e."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import CHECKOUT
+
+#: os_family to the packages and services of dhcpd, TFTP and NFS.
+FAMILIES = {
+    "Debian": (
+        ["isc-dhcp-server"],
+        ["tftpd-hpa", "pxelinux", "syslinux-common"],
+        ["nfs-kernel-server"],
+        ("isc-dhcp-server", "tftpd-hpa", "nfs-server"),
+    ),
+    "RedHat": (
+        ["dhcp-server"],
+        ["tftp-server", "syslinux"],
+        ["nfs-utils"],
+        ("dhcpd", "tftp.socket", "nfs-server"),
+    ),
+    "Suse": (
+        ["dhcp-server"],
+        ["tftp", "syslinux"],
+        ["nfs-kernel-server"],
+        ("dhcpd", "tftp.socket", "nfs-server"),
+    ),
+}
+_FIREWALLD = """
+def __virtual__():
+    return "firewalld"
+def get_zones(): return ["public", "nodes"]
+def default_zone(): return "public"
+"""
+_SERVICE = """
+__virtualname__ = "service"
+def __virtual__():
+    return "service"
+def status(name): return name == "firewalld"
+"""
+_CMD = """
+__virtualname__ = "cmd"
+def __virtual__():
+    return "cmd"
+def run_stdout(command, **_):
+    assert command == ["firewall-cmd", "--get-zone-of-interface=dl0"], command
+    return "nodes"
+"""
+
+
+@pytest.fixture
+def compiled(tmp_path: pathlib.Path, pillar: dict) -> Callable[..., list[dict]]:
+    """Return a function that compiles an SLS on some system: the states in the order of a run."""
+
+    def compile(sls: str, grains: dict, modules: dict[str, str] | None = None) -> list[dict]:
+        for name in ("conf", "pillar", "modules"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        for name, text in (modules or {}).items():
+            (tmp_path / f"modules/{name}.py").write_text(text)
+        known = {key: value for key, value in pillar.items() if key != "lookup"}
+        (tmp_path / "pillar/top.sls").write_text("base: {'*': [cluster]}\n")
+        (tmp_path / "pillar/cluster.sls").write_text(json.dumps({"diskless": known}))
+        (tmp_path / "conf/minion").write_text(
+            json.dumps(
+                {
+                    "id": "bootserver",
+                    "file_client": "local",
+                    "root_dir": str(tmp_path / "salt"),
+                    "file_roots": {"base": [str(CHECKOUT / "states")]},
+                    "pillar_roots": {"base": [str(tmp_path / "pillar")]},
+                    "module_dirs": [str(CHECKOUT / "salt_diskless/modules"), f"{tmp_path}/modules"],
+                    "states_dirs": [str(CHECKOUT / "salt_diskless/states")],
+                    "grains": grains,
+                }
+            )
+        )
+        python = pathlib.Path(sys.executable)
+        command = [python, python.with_name("salt-call"), "-c", tmp_path / "conf", "--out=json"]
+        done = subprocess.run(
+            [*map(str, command), "--log-level=error", "state.show_low_sls", sls],
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        low = json.loads(done.stdout)["local"]
+        assert all(isinstance(state, dict) for state in low), "\n".join(low)
+        return sorted(low, key=lambda state: state["order"])
+
+    return compile
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_distribution_has_its_packages_and_services(compiled, family):
+    dhcp, tftp, nfs, services = FAMILIES[family]
+    states = {state["__id__"]: state for state in compiled("diskless", {"os_family": family})}
+    assert states["diskless dhcpd packages"]["pkgs"] == dhcp
+    assert states["diskless tftp packages"]["pkgs"] == tftp
+    assert states["diskless nfs packages"]["pkgs"] == nfs
+    named = [states[f"diskless {what} service"] for what in ("dhcpd", "tftp", "nfs")]
+    assert tuple(state["name"] for state in named) == services
+    assert all(state["fun"] == "running" and state["enable"] for state in named)
+    clean = {state["__id__"]: state for state in compiled("diskless.clean", {"os_family": family})}
+    assert clean["diskless dhcpd service"]["name"] == services[0]
+
+
+def test_a_system_that_nobody_has_described_is_refused_in_words(compiled):
+    with pytest.raises(AssertionError, match=r"grain os_family: found 'Gentoo'; boot servers are"):
+        compiled("diskless", {"os_family": "Gentoo"})
+
+
+def test_the_order_of_the_first_run_is_right(compiled):
+    ids = [state["__id__"] for state in compiled("diskless", {"os_family": "Debian"})]
+    chains = [
+        ["image packages", "images", "snapshots", "tftp root", "nfs exports", "nfs service"],
+        ["tftp packages", "tftp root", "tftp service"],
+        ["nfs packages", "nfs exports"],
+        ["dhcpd packages", "dhcpd configuration", "dhcpd service"],
+        ["nfs service", "dhcpd service"],
+    ]
+    for chain in chains:
+        places = [ids.index(f"diskless {name}") for name in chain]
+        assert places == sorted(places), chain
+
+
+def test_a_service_restarts_for_its_own_configuration_and_nfs_for_none(compiled):
+    states = {state["__id__"]: state for state in compiled("diskless", {"os_family": "Debian"})}
+    watched = {
+        name: state["watch"]
+        for name, state in states.items()
+        if state["state"] == "service" and "watch" in state
+    }
+    assert watched == {
+        "diskless dhcpd service": [{"diskless_dhcpd": "diskless dhcpd configuration"}],
+        "diskless tftp service": [{"diskless_tftp": "diskless tftp settings"}],
+    }
+
+
+def test_with_selinux_booleans_and_labels_are_set_and_it_stays_on(compiled):
+    grains = {"os_family": "RedHat", "selinux": {"enabled": True, "enforced": "Enforcing"}}
+    states = [state for state in compiled("diskless", grains) if state["state"] == "selinux"]
+    assert {(state["fun"], state["name"]) for state in states} == {
+        ("boolean", "nfs_export_all_ro"),
+        ("boolean", "nfs_export_all_rw"),
+        ("fcontext_policy_present", "/var/lib/tftpboot(/.*)?"),
+        ("fcontext_policy_applied", "/var/lib/tftpboot"),
+    }
+    assert all(state["value"] is True for state in states if state["fun"] == "boolean")
+
+
+def test_with_firewalld_the_nodes_zone_lets_the_boot_services_in(compiled):
+    fakes = {"fake_firewalld": _FIREWALLD, "fake_service": _SERVICE, "fake_cmd": _CMD}
+    states = compiled("diskless.firewall", {"os_family": "RedHat"}, fakes)
+    (zone,) = states
+    assert (zone["state"], zone["fun"], zone["name"]) == ("firewalld", "present", "nodes")
+    assert zone["services"] == ["dhcp", "tftp", "nfs", "mountd", "rpc-bind"]
+    assert zone["prune_services"] is False
+
+
+def test_without_firewalld_and_selinux_there_is_nothing_to_do(compiled):
+    states = compiled("diskless", {"os_family": "Debian", "selinux": {"enabled": False}})
+    assert {state["state"] for state in states} & {"firewalld", "selinux"} == set()
