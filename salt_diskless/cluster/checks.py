@@ -23,7 +23,7 @@ def between(
     yield from _networks(networks)
     yield from _locations(images)
     yield from _unique(nodes)
-    yield from _node_addresses(networks, nodes)
+    yield from _node_addresses(servers, networks, nodes)
 
 
 def entries(paths: Sequence[str]) -> Iterator[tuple[int, str, str]]:
@@ -127,8 +127,15 @@ def _unique(nodes: Sequence[tuple[str, Node]]) -> Iterator[Problem]:
 
 
 def _node_addresses(
-    networks: Mapping[str, Network], nodes: Sequence[tuple[str, Node]]
+    servers: Mapping[str, Server],
+    networks: Mapping[str, Network],
+    nodes: Sequence[tuple[str, Node]],
 ) -> Iterator[Problem]:
+    of_servers = {
+        int(address): f"the boot server {server.name}"
+        for server in servers.values()
+        for address in server.addresses
+    }
     taken: dict[str, dict[int, str]] = {}
     for net in networks.values():
         taken[net.name] = {
@@ -136,7 +143,7 @@ def _node_addresses(
             net.subnet.last: "the broadcast address",
             **{int(address): "a name server" for address in net.nameservers},
             **{int(address): "a router" for address in net.routers},
-            int(net.server_address): f"the boot server {net.server}",
+            **of_servers,
         }
     for path, node in nodes:
         net, address = node.network, int(node.ip)

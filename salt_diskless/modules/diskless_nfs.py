@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
 from salt_diskless.boot import exports as text
+from salt_diskless.command import CommandFailed
 from salt_diskless.services import nfs
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ def render() -> str:
 def list_(ask: bool = True) -> dict[str, Any]:
     """
     Return what is really exported: exportfs's table below ``exported`` (path to clients and their
-    options), what mountd tells clients below ``shown``, and below ``drift`` how the table differs
-    from the pillar.
+    options), and below ``drift`` how the table differs from the pillar. What mountd tells clients
+    (``showmount -e``) is below ``shown``, and below ``not_shown`` what of the table it keeps to
+    itself; where it does not answer, as on a server with NFS 4 alone, ``shown`` is the reason.
 
     ask
-        Ask mountd too (``showmount -e``).
+        Ask mountd too.
 
     CLI Example:
 
@@ -55,7 +57,11 @@ def list_(ask: bool = True) -> dict[str, Any]:
         "drift": nfs.drift(adapter.site(__pillar__, __opts__)).as_dict(),
     }
     if ask:
-        answer["shown"] = nfs.shown()
+        try:
+            shown = nfs.shown()
+        except CommandFailed as err:
+            return {**answer, "shown": str(err)}
+        answer.update(shown=shown, not_shown=nfs.not_shown(shown))
     return answer
 
 

@@ -125,6 +125,16 @@ def shown() -> dict[str, list[str]]:
     return {path: clients.split(",") for path, clients in rows}
 
 
+def not_shown(shown: dict[str, list[str]]) -> list[str]:
+    """Return the exports of the table, as ``path client`` lines, that mountd does not tell of."""
+    pairs = {(path, client) for path, clients in shown.items() for client in clients}
+    return [
+        f"{export.path} {export.client}"
+        for export in table()
+        if (export.path, export.client) not in pairs
+    ]
+
+
 def verify(site: Site) -> None:
     """Raise :class:`DisklessError` when the table still is not what the pillar wants."""
     left = drift(site)

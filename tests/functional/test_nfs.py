@@ -90,6 +90,12 @@ def test_a_drift_of_the_table_is_seen_and_mended(salt_call, pillar, location, te
     assert (exported(location)["/snapshot/node002"] == {"10.77.0.12"}) is not testmode
 
 
+def test_a_mountd_that_does_not_answer_is_said(salt_call, pillar, location):
+    answer = salt_call(pillar).modules["diskless_nfs.list"]()
+    assert "showmount" in answer["shown"]
+    assert "not_shown" not in answer
+
+
 def test_a_node_that_goes_loses_its_exports(salt_call, pillar, location):
     salt_call(pillar).state("diskless_nfs.managed")
     del pillar["nodes"]["node003"]

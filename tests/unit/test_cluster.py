@@ -151,6 +151,13 @@ def test_a_node_inside_a_dynamic_range_is_refused(howto):
     assert "dynamic range" in problems(howto)["diskless:nodes:node[001-002]:ip"]
 
 
+def test_the_address_of_another_boot_server_is_refused(howto):
+    howto["servers"]["node900"] = {"address": "10.8.1.1", "interface": "eth0"}
+    howto["networks"]["compute"]["server"] = "node002"
+    found = problems(with_node(howto, ip="10.8.1.1"))
+    assert "it is the boot server node900" in found["diskless:nodes:extra:ip"]
+
+
 def test_images_may_not_lie_in_one_another(howto):
     for name, below in (("b", "/a"), ("c", "/a/b/c"), ("d", "/a/b/d")):
         howto["images"][name] = {"location": f"/diskless/i386/RHEL5-AS{below}"}
