@@ -10,7 +10,8 @@ In the master's configuration (or the minion's, where it is masterless), add it 
       - diskless
 
 The files are in the environment ``base`` and are those of the installed package: read-only, and
-never stale. Interface: salt.fileserver, "File Server Backends".
+never stale. Interface: salt.fileserver, "File Server Backends"; without ``update``, for which Salt
+would want an interval in the configuration.
 """
 
 from __future__ import annotations
@@ -51,10 +52,6 @@ def _files() -> list[str]:
 def envs() -> list[str]:
     """Return the environments that are served: ``base``."""
     return ["base"]
-
-
-def update() -> None:
-    """Nothing to do: the package is the source."""
 
 
 def find_file(path: str, saltenv: str = "base", **kwargs: Any) -> dict[str, Any]:

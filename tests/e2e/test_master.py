@@ -20,6 +20,11 @@ def master(lab: Lab) -> Lab:
     return lab
 
 
+def test_the_master_has_nothing_to_complain_of(master: Lab):
+    said = master.server.journal("lab-salt-master")
+    assert "WARNING" not in said and "ERROR" not in said
+
+
 def test_test_mode_on_a_bare_server_touches_nothing(master: Lab):
     before = digest(master)
     answer = master.server.salt("state.apply", "diskless", test=True)

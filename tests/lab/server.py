@@ -100,13 +100,13 @@ class Server:
             self.run("systemd-run", f"--unit=lab-{command}", f"/opt/salt/bin/{command}", *_MANAGED)
         end = time.monotonic() + 120
         ping = ["/opt/salt/bin/salt", *_MANAGED, "--timeout=5", "bootserver", "test.ping"]
-        while self.run(*ping, check=False).returncode:
+        while "True" not in self.run(*ping, check=False).stdout:
             if time.monotonic() > end:
                 raise RuntimeError(f"no minion at the master: {self.journal('lab-salt-minion')}")
 
     def salt(self, function: str, *arguments: str, test: bool = False) -> Any:
         """Have the master tell the server's minion what to do, and return the answer."""
-        command = ["/opt/salt/bin/salt", *_MANAGED, "--static", "--timeout=300", "bootserver"]
+        command = ["/opt/salt/bin/salt", *_MANAGED, "--timeout=300", "bootserver"]
         return self._salt(command, "bootserver", function, *arguments, test=test)
 
     def _salt(
