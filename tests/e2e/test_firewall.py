@@ -11,7 +11,7 @@ from tests.lab import Lab, Node
 def node(lab: Lab) -> Node:
     """A node over NFS 3, which needs the most ports, behind a firewall that was there first."""
     server = lab.server
-    server.run("apt-get", "install", "-yq", "--no-install-recommends", "firewalld")
+    server.run("apt-get", "install", "-yq", "--no-install-recommends", "firewalld", "netbase")
     server.run("systemctl", "start", "firewalld")
     assert "tftp" not in services(lab)
     server.write_pillar(lab.pillar(1, nfs=3))

@@ -29,7 +29,7 @@ _SERVER_PACKAGES = (
 #: What the project's states install on the server, from a repository on its own disk.
 _SERVER_REPOSITORY = """
 isc-dhcp-server tftpd-hpa pxelinux syslinux-common nfs-kernel-server rsync openssh-client tcpdump
-firewalld
+firewalld netbase
 """.split()
 
 #: Units that a lab node can do without: each costs seconds where the processor is emulated.
