@@ -41,6 +41,8 @@ class Platform:
     tftp_root: str
     nfs_packages: tuple[str, ...]
     nfs_service: str
+    nfs_settings: str
+    mountd_service: str
     exports_file: str
     pxelinux: str
     pxelinux_modules: str
@@ -64,6 +66,8 @@ _DEBIAN = Platform(
     tftp_root="/srv/tftp",
     nfs_packages=("nfs-kernel-server",),
     nfs_service="nfs-server",
+    nfs_settings="/etc/nfs.conf.d/diskless.conf",
+    mountd_service="nfs-mountd",
     exports_file="/etc/exports.d/diskless.exports",
     pxelinux="/usr/lib/PXELINUX/pxelinux.0",
     pxelinux_modules="/usr/lib/syslinux/modules/bios",
@@ -83,6 +87,8 @@ _REDHAT = Platform(
     tftp_root="/var/lib/tftpboot",
     nfs_packages=("nfs-utils",),
     nfs_service="nfs-server",
+    nfs_settings="/etc/nfs.conf.d/diskless.conf",
+    mountd_service="nfs-mountd",
     exports_file="/etc/exports.d/diskless.exports",
     pxelinux="/usr/share/syslinux/pxelinux.0",
     pxelinux_modules="/usr/share/syslinux",

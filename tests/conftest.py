@@ -161,5 +161,6 @@ def pillar(tmp_path: pathlib.Path, golden: pathlib.Path) -> dict:
             "tftp_defaults": str(tmp_path / "etc/default/tftpd-hpa"),
             "dhcp_config": str(tmp_path / "etc/dhcp/dhcpd.conf"),
             "dhcp_defaults": str(tmp_path / "etc/default/isc-dhcp-server"),
+            "nfs_settings": str(tmp_path / "etc/nfs.conf.d/diskless.conf"),
         },
     }

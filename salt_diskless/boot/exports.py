@@ -10,6 +10,9 @@ from netaddr import IPAddress, iprange_to_cidrs
 from salt_diskless.cluster import Node, Site
 from salt_diskless.tree import header
 
+#: Where mountd listens: the port that IANA has for it, and that firewalld's service mountd opens.
+MOUNTD_PORT = 20048
+
 #: Of a version: read-only. Files of a root file system that only root may read need no_root_squash.
 ROOT_OPTIONS = "ro,sync,no_subtree_check,no_root_squash"
 #: Of a snapshot: its own node writes it, as root.
@@ -56,3 +59,11 @@ def render(exports: Iterable[Export]) -> bytes:
     lines = [header("NFS exports of the diskless nodes")]
     lines += [f"{export.path} {export.client}({export.options})\n" for export in exports]
     return "".join(lines).encode()
+
+
+def settings(site: Site) -> bytes | None:
+    """Return the file below ``nfs.conf.d`` (nfs.conf(5)), or None where no node needs mountd: on a
+    port of its own choice a firewall would not let it be reached."""
+    if all(node.settings.nfs != "3" for node in site.nodes.values()):
+        return None
+    return f"{header('settings of the NFS server')}[mountd]\nport={MOUNTD_PORT}\n".encode()

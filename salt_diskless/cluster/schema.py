@@ -291,6 +291,8 @@ class LookupIn(_Strict):
     tftp_root: Path | None = None
     nfs_packages: list[Name] | None = None
     nfs_service: Name | None = None
+    nfs_settings: Path | None = None
+    mountd_service: Name | None = None
     exports_file: Path | None = None
     pxelinux: Path | None = None
     pxelinux_modules: Path | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from salt_diskless import adapter, tree
 from salt_diskless.boot import exports as text
 from salt_diskless.command import CommandFailed
-from salt_diskless.services import nfs
+from salt_diskless.services import nfs, restarts
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -92,6 +92,28 @@ def apply_(test: bool = False) -> dict[str, Any]:
 
 
 @adapter.execution
+def settings(test: bool = False) -> dict[str, Any]:
+    """
+    Have mountd listen on its registered port, which a firewall can open, where nodes use NFS 3;
+    return the changes.
+
+    test
+        Touch nothing, and return what would change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_nfs.settings test=True
+    """
+    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+    wanted = text.settings(site)
+    files = {} if wanted is None else {names.nfs_settings: wanted}
+    stale = [] if files else [names.nfs_settings]
+    return restarts.settle(files, names.mountd_service, test=test, stale=stale)
+
+
+@adapter.execution
 def clean(test: bool = False) -> dict[str, Any]:
     """
     Export nothing of the project's any more, and return what was removed.
@@ -105,7 +127,8 @@ def clean(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_nfs.clean test=True
     """
-    removed = tree.clean([adapter.platform(__grains__, __pillar__).exports_file], test)
+    names = adapter.platform(__grains__, __pillar__)
+    removed = tree.clean([names.exports_file, names.nfs_settings], test)
     if removed and not test:
         nfs.reread()
     return removed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
-from salt_diskless.services import tftp
+from salt_diskless.services import restarts, tftp
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -95,7 +95,9 @@ def settings(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_tftp.settings test=True
     """
-    return tftp.settle(adapter.platform(__grains__, __pillar__), test=test)
+    names = adapter.platform(__grains__, __pillar__)
+    files = tftp.defaults(names)
+    return restarts.settle(files, names.tftp_service, test=test, foreign_ok=files)
 
 
 @adapter.execution

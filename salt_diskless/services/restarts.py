@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from salt_diskless import tree
 from salt_diskless.command import CommandFailed, run
@@ -35,6 +35,36 @@ def owing(service: str) -> Iterator[None]:
         if not before:
             os.unlink(_note(service))
         raise
+
+
+def settle(
+    files: Mapping[str, tree.Content],
+    service: str,
+    *,
+    test: bool,
+    stale: Iterable[str] = (),
+    foreign_ok: Iterable[str] = (),
+) -> dict[str, object]:
+    """Have a daemon's settings be what ``files`` says, and return the changes; not in test mode.
+
+    service
+        The service that reads them when it starts. It is among the changes, below ``outdated``,
+        when it still runs with older ones.
+    stale, foreign_ok
+        As for :func:`salt_diskless.tree.compare`.
+    """
+    change = tree.compare(files, stale, foreign_ok)
+    changes: dict[str, object] = {
+        what: {"files": list(paths)}
+        for what in ("added", "changed", "removed")
+        if (paths := getattr(change, what))
+    }
+    if owed(service):
+        changes["outdated"] = service
+    if change and not test:
+        with owing(service):
+            tree.apply(change, files)
+    return changes
 
 
 def _note(service: str) -> str:

@@ -13,7 +13,6 @@ from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image.versions import published, versions
 from salt_diskless.platform import Platform
-from salt_diskless.services import restarts
 
 #: Stands for the version that a sync would make: only in what test mode tells.
 NEXT_VERSION = "next"
@@ -209,22 +208,6 @@ def defaults(platform: Platform) -> dict[str, tree.Content]:
     """Return the file that says which directory the TFTP daemon serves, where there is one."""
     path, key = platform.tftp_defaults, platform.tftp_root_key
     return {path: tree.with_key(path, key, platform.tftp_root)} if path and key else {}
-
-
-def settle(platform: Platform, *, test: bool) -> dict[str, object]:
-    """Have that file say what the pillar does, and return the changes; not in test mode. The
-    daemon's service is among them when it still runs with older settings."""
-    files = defaults(platform)
-    change = tree.compare(files, foreign_ok=files)
-    changes: dict[str, object] = {}
-    if change:
-        changes["changed"] = {"files": [*change.added, *change.changed]}
-    if restarts.owed(platform.tftp_service):
-        changes["outdated"] = platform.tftp_service
-    if change and not test:
-        with restarts.owing(platform.tftp_service):
-            tree.apply(change, files)
-    return changes
 
 
 def directory(platform: Platform) -> str:

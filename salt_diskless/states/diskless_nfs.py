@@ -34,6 +34,19 @@ def managed(name: str) -> dict[str, Any]:
     return adapter.state(name, __opts__["test"], __salt__["diskless_nfs.apply"], "the exports")
 
 
+def settings(name: str) -> dict[str, Any]:
+    """
+    Have mountd listen on its registered port, where nodes use NFS 3. A change needs a restart of
+    mountd (not of the NFS server): let its service watch this state.
+
+    name
+        Names the state only.
+    """
+    return adapter.state(
+        name, __opts__["test"], __salt__["diskless_nfs.settings"], "the NFS server's settings"
+    )
+
+
 def absent(name: str) -> dict[str, Any]:
     """
     Remove what the project wrote there.

@@ -1,7 +1,11 @@
-{%- from "diskless/map.jinja" import map with context %}
+{%- from "diskless/map.jinja" import map, site with context %}
 
 include:
   - diskless.image
+
+# Before the packages, so that the first start reads them.
+diskless nfs settings:
+  diskless_nfs.settings: []
 
 diskless nfs packages:
   pkg.installed:
@@ -20,3 +24,14 @@ diskless nfs service:
     - enable: true
     - require:
       - diskless_nfs: diskless nfs exports
+{%- if "3" in site.nfs %}
+
+# Answers mount requests only: nodes that are up do not notice its restart.
+diskless nfs mountd service:
+  service.running:
+    - name: {{ map.mountd_service }}
+    - require:
+      - service: diskless nfs service
+    - watch:
+      - diskless_nfs: diskless nfs settings
+{%- endif %}

@@ -123,7 +123,7 @@ def test_the_order_of_the_first_run_is_right(compiled):
     chains = [
         ["image packages", "images", "snapshots", "tftp root", "nfs exports", "nfs service"],
         ["tftp packages", "tftp root", "tftp service"],
-        ["nfs packages", "nfs exports"],
+        ["nfs settings", "nfs packages", "nfs exports", "nfs service", "nfs mountd service"],
         ["dhcpd packages", "dhcpd configuration", "dhcpd service"],
         ["nfs service", "dhcpd service"],
     ]
@@ -142,6 +142,7 @@ def test_a_service_restarts_for_its_own_configuration_and_nfs_for_none(compiled)
     assert watched == {
         "diskless dhcpd service": [{"diskless_dhcpd": "diskless dhcpd configuration"}],
         "diskless tftp service": [{"diskless_tftp": "diskless tftp settings"}],
+        "diskless nfs mountd service": [{"diskless_nfs": "diskless nfs settings"}],
     }
 
 

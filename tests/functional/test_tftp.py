@@ -151,6 +151,21 @@ def test_without_a_published_version_it_says_what_to_do(salt_call, pillar):
     assert "diskless_image.sync tiny" in ret.comment
 
 
+def test_the_daemon_serves_the_tftp_root(salt_call, pillar, root, testmode, listing):
+    defaults = pathlib.Path(pillar["lookup"]["tftp_defaults"])
+    defaults.parent.mkdir(parents=True)
+    defaults.write_text('TFTP_USERNAME="tftp"\nTFTP_DIRECTORY="/elsewhere"\n')
+    before = listing()
+    ret = salt_call(pillar, test=testmode).state("diskless_tftp.settings")
+    assert (ret.result is None) is testmode, ret.comment
+    assert ret.changes == {"changed": {"files": [str(defaults)]}}
+    assert (listing() == before) is testmode
+    if not testmode:
+        text = f'TFTP_USERNAME="tftp"\nTFTP_DIRECTORY="{root}"\n'
+        assert defaults.read_text() == text
+        assert salt_call(pillar).state("diskless_tftp.settings").changes == {}
+
+
 def test_a_file_of_somebody_else_is_not_overwritten(salt_call, pillar, root, synced):
     (root / CONFIG).mkdir(parents=True)
     (root / CONFIG / "default").write_text("default local\n")

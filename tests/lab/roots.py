@@ -52,10 +52,12 @@ systemd-udevd-control.socket systemd-udevd-kernel.socket serial-getty@ttyS0.serv
 
 #: Units that the stand-in for the kernel's NFS server takes the place of.
 _SHIM_MASKED = """
-run-rpc_pipefs.mount nfs-blkmap.service nfs-mountd.service nfs-idmapd.service nfsdcld.service
+run-rpc_pipefs.mount nfs-blkmap.service nfs-idmapd.service nfsdcld.service
 proc-fs-nfsd.mount fsidd.service rpc-statd.service rpc-statd-notify.service nfs-ganesha.service
 nfs-ganesha-lock.service nfs-ganesha-config.service
 """.split()
+
+_SHIM_UNITS = ("nfs-server.service", "nfs-mountd.service", "nfs-shim.path", "nfs-shim.service")
 
 _AGENT = """#!/bin/sh
 # Runs what the lab sends down the second serial port, and answers with its exit code and output.
@@ -230,7 +232,7 @@ def _install_salt(root: pathlib.Path) -> None:
 def _install_shim(root: pathlib.Path) -> None:
     """Put NFS-Ganesha behind the unit nfs-server, fed from the table that exportfs writes."""
     units = root / "etc/systemd/system"
-    for name in ("nfs-server.service", "nfs-shim.path", "nfs-shim.service"):
+    for name in _SHIM_UNITS:
         shutil.copy(HERE / "shim" / name, units / name)
     shutil.copy(HERE / "shim/etab2ganesha", root / "usr/local/sbin/etab2ganesha")
     (root / "usr/local/sbin/etab2ganesha").chmod(0o755)
