@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import salt.utils.files
-import salt.utils.msgpack
 from salt.exceptions import CommandExecutionError
 
 from salt_diskless.cluster import Cluster, DisklessError, Site, parse
@@ -19,8 +18,8 @@ from salt_diskless.platform import of as platform_of
 #: Key of ``__context__``: in test mode, the images that would get a new version in this run.
 PENDING = "diskless.pending_images"
 
-#: The last pillar that was parsed: the object that it came as, its digest, what came of it.
-_parsed: tuple[Any, bytes, Cluster] | None = None
+#: The last pillar that was parsed: the object that it came as, its plain data, what came of it.
+_parsed: tuple[Any, dict[str, Any], Cluster] | None = None
 #: The last site, and the cluster and the minion that it is of.
 _site: tuple[Cluster, str, Site] | None = None
 
@@ -37,6 +36,8 @@ def pillar(dunder_pillar: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is str:  # Nearly all of it.
+        return value
     if isinstance(value, Mapping):
         return {key: _plain(value[key]) for key in value}
     if isinstance(value, list | tuple):
@@ -55,9 +56,8 @@ def cluster(dunder_pillar: Any) -> Cluster:
     if _parsed is not None and raw is _parsed[0]:
         return _parsed[2]
     data = pillar(dunder_pillar)
-    digest = hashlib.blake2b(salt.utils.msgpack.packb(data, default=repr)).digest()
-    if _parsed is None or _parsed[1] != digest:
-        _parsed = (raw, digest, parse(data))
+    if _parsed is None or _parsed[1] != data:
+        _parsed = (raw, data, parse(data))
     return _parsed[2]
 
 
@@ -76,6 +76,18 @@ def platform(grains: Mapping[str, Any], dunder_pillar: Any) -> Platform:
 
 
 @contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Make many objects of which none is garbage, without a collector that looks for some."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextlib.contextmanager
 def _salt_error() -> Iterator[None]:
     try:
         yield
@@ -89,7 +101,7 @@ def execution(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with _salt_error(), salt.utils.files.set_umask(0o022):
+        with _salt_error(), salt.utils.files.set_umask(0o022), _uncollected():
             return function(*args, **kwargs)
 
     return wrapped

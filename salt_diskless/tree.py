@@ -55,21 +55,31 @@ def header(purpose: str, comment: str = "#") -> str:
     return f"{comment} Written by {MARK}: {purpose}. Changes made here are lost.\n"
 
 
-def read(path: str) -> bytes | None:
-    """Return a file's content, or None where there is none (a symlink is not followed)."""
+def is_marked(data: bytes) -> bool:
+    """Tell whether a file's content says in its first line that the project wrote it."""
+    return MARK.encode() in data[:400].split(b"\n", 1)[0]
+
+
+def read(path: str, about: int = 1 << 14) -> bytes | None:
+    """Return a file's content, or None where there is none (a symlink is not followed).
+
+    about
+        How many bytes it is expected to have.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as err:
-        raise DisklessError(f"{path}: cannot be read: {err.strerror}") from err
+        raise _not_read(path, err) from err
     try:
-        size = os.fstat(descriptor).st_size
-        data = os.read(descriptor, size + 1)
-        if len(data) < size:
-            with open(path, "rb") as stream:
-                return stream.read()
+        data = os.read(descriptor, about + 1)
+        if len(data) > about:
+            with open(descriptor, "rb", closefd=False) as stream:
+                data += stream.read()
         return data
+    except OSError as err:
+        raise _not_read(path, err) from err
     finally:
         os.close(descriptor)
 
@@ -99,9 +109,9 @@ def compare(
         if isinstance(content, Copy):
             state = _copied(path, content)
         else:
-            there = read(path)
+            there = read(path, len(content))
             state = None if there is None else there == content
-            if state is False and path not in may and not _is_marked(there or b""):
+            if state is False and path not in may and not is_marked(there or b""):
                 raise DisklessError(
                     f"{path}: found a file that {MARK} did not write; move what you need of it "
                     "into the pillar, move it away, and apply again"
@@ -242,6 +252,10 @@ def _rename(path: str) -> None:
         raise _not_written(path, err) from err
 
 
+def _not_read(path: str, err: OSError) -> DisklessError:
+    return DisklessError(f"{path}: cannot be read: {err.strerror}")
+
+
 def _not_written(path: str, err: OSError) -> DisklessError:
     return DisklessError(f"{path}: cannot be written: {err.strerror}; it is as it was")
 
@@ -264,7 +278,7 @@ def _copied(path: str, content: Copy) -> bool | None:
     try:
         source = os.stat(content.source)
     except OSError as err:
-        raise DisklessError(f"{content.source}: cannot be read: {err.strerror}") from err
+        raise _not_read(content.source, err) from err
     return (
         stat.S_ISREG(there.st_mode)
         and there.st_size == source.st_size
@@ -272,15 +286,11 @@ def _copied(path: str, content: Copy) -> bool | None:
     )
 
 
-def _is_marked(data: bytes) -> bool:
-    return MARK.encode() in data[:400].split(b"\n", 1)[0]
-
-
 def _is_own(path: str) -> bool:
     if path.endswith(UNFINISHED):
         return True
     data = read(path)
-    return data is not None and _is_marked(data)
+    return data is not None and is_marked(data)
 
 
 def clean(paths: Iterable[str], test: bool) -> dict[str, list[str]]:

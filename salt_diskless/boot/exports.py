@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netaddr import IPAddress, iprange_to_cidrs
 
@@ -19,8 +19,7 @@ ROOT_OPTIONS = "ro,sync,no_subtree_check,no_root_squash"
 SNAPSHOT_OPTIONS = "rw,sync,no_subtree_check,no_root_squash"
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(NamedTuple):
     """One client of one exported directory; ``client`` is an address or a block of addresses."""
 
     path: str

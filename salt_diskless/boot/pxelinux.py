@@ -101,12 +101,8 @@ def render(site: Site, versions: Mapping[str, str]) -> dict[str, bytes]:
             form = _form(node.settings, versions[node.image.name])
             forms[id(node.settings)] = form
         _check_length(node, form)
-        files[f"{CONFIG}/{hex_name(node.ip)}"] = (
-            form.replace(_NAME, node.name)
-            .replace(_MAC, node.mac)
-            .replace(_ADDRESS, str(node.ip))
-            .encode()
-        )
+        text = form.replace(_NAME, node.name).replace(_MAC, node.mac, 1)
+        files[f"{CONFIG}/{hex_name(node.ip)}"] = text.replace(_ADDRESS, str(node.ip), 1).encode()
     files[f"{CONFIG}/default"] = _default(site, versions)
     return files
 

@@ -308,7 +308,7 @@ class _Resolver:
                 f"{path}:profile", shown(node.profile), _nearest(node.profile, self.profiles)
             )
             return None
-        if not node.model_fields_set - {"mac", "ip", "profile"}:
+        if node.model_fields_set <= _OWN:
             if node.profile not in self._of_profile:
                 self._of_profile[node.profile] = self._resolve(node, path)
             return self._of_profile[node.profile]
@@ -361,6 +361,8 @@ class _Resolver:
         return known.get(name) if name is not None else None
 
 
+#: What a node says of itself alone: the rest is its profile's.
+_OWN = frozenset({"mac", "ip", "profile"})
 _NAME_ADAPTER: TypeAdapter[str] = TypeAdapter(schema.Name)
 _NAME_RIGHT = "give a name of letters, digits and ._- , 64 characters at most"
 

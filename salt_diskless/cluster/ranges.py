@@ -14,7 +14,7 @@ def expand(pattern: str) -> list[str]:
 
     Raises ``ValueError`` when it is no node set.
     """
-    if not _SYNTAX.intersection(pattern):
+    if _SYNTAX.isdisjoint(pattern):
         return [pattern]
     try:
         return list(NodeSet(pattern, resolver=RESOLVER_NOGROUP))
@@ -28,6 +28,6 @@ def fold(names: Iterable[str]) -> str:
     plain: list[str] = []
     odd: list[str] = []
     for name in names:
-        (odd if _SYNTAX.intersection(name) else plain).append(name)
+        (plain if _SYNTAX.isdisjoint(name) else odd).append(name)
     folded = str(NodeSet.fromlist(plain, resolver=RESOLVER_NOGROUP)) if plain else ""
     return ",".join(part for part in (folded, *sorted(odd)) if part)

@@ -7,11 +7,11 @@ characters that it can be made of, so nothing downstream has to quote.
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
-from netaddr.strategy import eui48
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -79,22 +79,17 @@ def _mac(value: Any) -> str:
         )
     if not isinstance(value, str) or not _MAC.fullmatch(value):
         raise ValueError('give six bytes in hex, like "52:54:00:00:00:01"')
-    number = eui48.str_to_int(value)
-    if number == 0 or number >> 40 & 1:
+    mac = value.replace("-", ":").lower()
+    if mac == "00:00:00:00:00:00" or int(mac[:2], 16) & 1:
         raise ValueError("give the MAC of one machine, neither zero, broadcast nor multicast")
-    return value.replace("-", ":").lower()
+    return mac
 
 
 def _address(value: Any) -> IPAddress:
     try:
-        if not isinstance(value, str):
-            raise TypeError
-        address = IPAddress(value, version=4)
-    except (AddrFormatError, ValueError, TypeError):
-        raise ValueError("give an IPv4 address, like 10.8.226.73") from None
-    if str(address) != value:
-        raise ValueError(f"give the address in full, like {address}")
-    return address
+        return IPAddress(int.from_bytes(socket.inet_pton(socket.AF_INET, value), "big"), 4)
+    except (OSError, ValueError, TypeError):
+        raise ValueError("give an IPv4 address in full, like 10.8.226.73") from None
 
 
 def _address_run(value: Any) -> IPAddress | AddressRun:

@@ -45,7 +45,8 @@ def difference(files: Mapping[str, tree.Content], platform: Platform) -> tree.Di
     """Return what would change. The package's own, unchanged configuration may be replaced."""
     config = platform.dhcp_config
     foreign_ok = [path for path in files if path != config]
-    if _is_pristine(config, platform.dhcp_packages[0]):
+    there = tree.read(config)
+    if there is not None and not tree.is_marked(there) and _is_pristine(config, there, platform):
         foreign_ok.append(config)
     return tree.compare(files, tree.leftovers(os.path.dirname(config)), foreign_ok)
 
@@ -83,14 +84,12 @@ def check(path: str) -> str:
         ) from err
 
 
-def _is_pristine(path: str, package: str) -> bool:
+def _is_pristine(path: str, data: bytes, platform: Platform) -> bool:
     """Tell whether a file is as the distribution's package put it, or has no setting at all."""
-    data = tree.read(path)
-    if data is None:
-        return True
     if all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines()):
         return True
     if os.path.exists("/usr/bin/dpkg-query"):
+        package = platform.dhcp_packages[0]
         listed = run(["dpkg-query", "-W", "-f", "${Conffiles}\n", package], ok=(0, 1)).stdout
         digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
         return f"{path} {digest}" in listed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,11 +68,17 @@ def drift(site: Site, exports: tuple[Export, ...] | None = None) -> Drift:
         key = (export.path, export.client)
         options = missing.pop(key, None)
         if options is not None:
-            if not set(options.split(",")) <= set(export.options.split(",")):
+            if not _has(export.options, options):
                 different.append(key)
         elif export.path.startswith(places) and key not in wanted:
             unwanted.append(key)
     return Drift(tuple(missing), tuple(different), tuple(unwanted))
+
+
+@functools.lru_cache(maxsize=64)
+def _has(options: str, wanted: str) -> bool:
+    """Tell whether the options of an export hold those that are wanted, in any order."""
+    return set(wanted.split(",")) <= set(options.split(","))
 
 
 def difference(

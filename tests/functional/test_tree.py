@@ -62,6 +62,19 @@ def test_a_directory_that_is_a_file_is_said(tmp_path):
         tree.apply(tree.compare(files), files)
 
 
+def test_a_file_that_is_a_directory_is_said(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(DisklessError, match="a: cannot be read: Is a directory"):
+        tree.compare({f"{tmp_path}/a": marked("x")})
+
+
+def test_a_file_that_is_longer_than_it_should_be_is_read_to_its_end(tmp_path):
+    (tmp_path / "a").write_bytes(marked("x" * 100_000))
+    assert tree.read(f"{tmp_path}/a", 10) == marked("x" * 100_000)
+    files = {f"{tmp_path}/a": marked("x" * 99_999)}
+    assert tree.compare(files).changed == (f"{tmp_path}/a",)
+
+
 _WRITE = """
 import sys
 from salt_diskless import tree
