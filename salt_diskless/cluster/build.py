@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ from salt_diskless.cluster.model import (
     Source,
 )
 from salt_diskless.cluster.ranges import expand
+from salt_diskless.cluster.wording import listed, nearest, part, problem
 
 ROOT = "diskless"
 _SECTIONS = ("servers", "networks", "images", "profiles", "nodes", "lookup")
@@ -76,7 +76,7 @@ class _Build:
             )
         for key in pillar:
             if key not in _SECTIONS:
-                self._add(f"{ROOT}:{key}", "an unknown key", _nearest(str(key), _SECTIONS))
+                self._add(f"{ROOT}:{part(key)}", "an unknown key", nearest(str(key), _SECTIONS))
         sections = {}
         for name in _SECTIONS:
             value = pillar.get(name)
@@ -98,7 +98,7 @@ class _Build:
             return model.model_validate({} if value is None else value)
         except ValidationError as err:
             for error in err.errors(include_url=False):
-                self.problems.append(_problem(path, error, model, value))
+                self.problems.append(problem(path, error, model, value))
         return None
 
     def _each(self, section: str, model: type[_Model]) -> dict[str, _Model | None]:
@@ -106,7 +106,7 @@ class _Build:
         all the same, so that nothing that refers to it is called missing)."""
         out: dict[str, _Model | None] = {}
         for name, value in self.raw[section].items():
-            path = f"{ROOT}:{section}:{_key(name)}"
+            path = f"{ROOT}:{section}:{part(name)}"
             try:
                 _NAME_ADAPTER.validate_python(name)
             except ValidationError:
@@ -116,7 +116,7 @@ class _Build:
 
     def _servers(self) -> Iterator[tuple[str, Server]]:
         for name, server in self._each("servers", schema.ServerIn).items():
-            path = f"{ROOT}:servers:{_key(name)}"
+            path = f"{ROOT}:servers:{part(name)}"
             if server is None:
                 continue
             interfaces = dict(server.interfaces or {})
@@ -133,7 +133,7 @@ class _Build:
     def _networks(self, servers: Mapping[str, Server]) -> Iterator[tuple[str, Network]]:
         known = [str(name) for name in self.raw["servers"]]
         for name, net in self._each("networks", schema.NetworkIn).items():
-            path = f"{ROOT}:networks:{_key(name)}"
+            path = f"{ROOT}:networks:{part(name)}"
             network = self._network(name, net, path, known, servers) if net is not None else None
             if network is not None:
                 yield name, network
@@ -154,7 +154,7 @@ class _Build:
                 return None
             server_name = known[0]
         elif server_name not in known:
-            self._add(f"{path}:server", shown(server_name), _nearest(server_name, known))
+            self._add(f"{path}:server", shown(server_name), nearest(server_name, known))
             return None
         server = servers.get(server_name)
         if server is None or not server.interfaces:
@@ -191,7 +191,7 @@ class _Build:
                 continue
             source = None
             if image.source is not None:
-                path = f"{ROOT}:images:{_key(name)}:source"
+                path = f"{ROOT}:images:{part(name)}:source"
                 if (image.source.directory is None) == (image.source.minion is None):
                     self._add(path, "not just one of directory and minion", "give one of them")
                 fields = image.source.model_dump()
@@ -216,13 +216,13 @@ class _Build:
         for name, profile in profiles.items():
             if profile is None:
                 continue
-            path = f"{ROOT}:profiles:{_key(name)}"
+            path = f"{ROOT}:profiles:{part(name)}"
             self._check_files(profile, path)
             if profile.profile is None:
                 continue
             if profile.profile not in profiles:
                 self._add(
-                    f"{path}:profile", shown(profile.profile), _nearest(profile.profile, profiles)
+                    f"{path}:profile", shown(profile.profile), nearest(profile.profile, profiles)
                 )
             elif name in _parents(profile, profiles):
                 self._add(f"{path}:profile", shown(profile.profile), "end the circle of profiles")
@@ -239,7 +239,7 @@ class _Build:
     ) -> Iterator[tuple[str, Node]]:
         resolver = _Resolver(self, networks, images, profiles)
         for key, value in self.raw["nodes"].items():
-            path = f"{ROOT}:nodes:{_key(key)}"
+            path = f"{ROOT}:nodes:{part(key)}"
             try:
                 names = expand(key) if isinstance(key, str) else []
             except ValueError as err:
@@ -305,7 +305,7 @@ class _Resolver:
         """Return the node's settings, or None after saying what is wrong with them."""
         if node.profile is not None and node.profile not in self.profiles:
             self.build._add(
-                f"{path}:profile", shown(node.profile), _nearest(node.profile, self.profiles)
+                f"{path}:profile", shown(node.profile), nearest(node.profile, self.profiles)
             )
             return None
         if node.model_fields_set <= _OWN:
@@ -354,10 +354,10 @@ class _Resolver:
         written = self.build.raw[what + "s"]
         if name is None:
             self.build._add(
-                f"{path}:{what}", "nothing", f"name one here or in the profile: {_list(written)}"
+                f"{path}:{what}", "nothing", f"name one here or in the profile: {listed(written)}"
             )
         elif name not in written:
-            self.build._add(f"{path}:{what}", shown(name), _nearest(name, written))
+            self.build._add(f"{path}:{what}", shown(name), nearest(name, written))
         return known.get(name) if name is not None else None
 
 
@@ -378,60 +378,3 @@ def _parents(
         profile = profiles.get(name)
         name = None if profile is None else profile.profile
     return chain
-
-
-def _key(name: Any) -> str:
-    return name if isinstance(name, str) and name.isprintable() else shown(name)
-
-
-def _list(names: Any) -> str:
-    return ", ".join(_key(name) for name in names) or "there is none"
-
-
-def _nearest(name: str, known: Any) -> str:
-    names = [str(item) for item in known]
-    close = difflib.get_close_matches(name, names, 1, 0.5)
-    return f"did you mean {close[0]}?" if close else f"known are: {_list(names)}"
-
-
-def _problem(path: str, error: Any, model: type[BaseModel], value: Any) -> Problem:
-    """Return one of pydantic's errors in the project's words."""
-    where = [str(part) if isinstance(part, int) else _key(part) for part in error["loc"]]
-    if where[1:] == ["0"] and not isinstance(value[where[0]], list | tuple):
-        where.pop()
-    if where and where[-1] == "[key]":
-        where.pop()
-    kind = error["type"]
-    found = shown(error["input"])
-    if kind == "extra_forbidden":
-        owner: Any = model
-        for part in error["loc"][:-1]:
-            owner = _field_model(owner, part)
-        return Problem(
-            ":".join([path, *where]),
-            "an unknown key",
-            _nearest(str(error["loc"][-1]), getattr(owner, "model_fields", ())),
-        )
-    if kind == "missing":
-        return Problem(":".join([path, *where]), "nothing", "give it, there is no default")
-    right = str(error["ctx"]["error"]) if kind == "value_error" else error["msg"]
-    return Problem(":".join([path, *where]), found, right)
-
-
-def _field_model(owner: Any, part: Any) -> Any:
-    """Return the model of the field ``part`` of ``owner``, through lists and optionals."""
-    if isinstance(part, int):
-        return owner
-    annotation = owner.model_fields[part].annotation if hasattr(owner, "model_fields") else None
-    for candidate in _leaves(annotation):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
-def _leaves(annotation: Any) -> Iterator[Any]:
-    args = getattr(annotation, "__args__", ())
-    if not args:
-        yield annotation
-    for arg in args:
-        yield from _leaves(arg)
