@@ -210,8 +210,6 @@ def test_a_removed_node_loses_its_files_and_exports(lab: Lab, nodes: dict[str, N
     assert "/diskless/debian/snapshot/node003" not in exported["exported"]
     assert "/diskless/debian/snapshot/node001" in exported["exported"]
     assert exported["drift"] == {}
-    assert exported["shown"]["/diskless/debian/snapshot/node001"] == ["10.141.1.1"]
-    assert exported["not_shown"] == []
     # It is still on, and the server refuses it from now on.
     removed = lab.nodes["node003"]
     deadline = time.monotonic() + 10

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pathlib
 import subprocess
+import time
 
 import pytest
+
+from salt_diskless.services import nfs
 
 EXPORTS = pathlib.Path("/etc/exports.d/diskless.exports")
 
@@ -108,6 +111,40 @@ def test_a_drift_of_the_table_is_seen_and_mended(salt_call, pillar, location, te
     assert (ret.result is None) is testmode
     assert ret.changes["removed"]["exports"] == [f"{location}/snapshot/node002"]
     assert (exported(location)["/snapshot/node002"] == {"10.77.0.12"}) is not testmode
+
+
+@pytest.fixture
+def mountd():
+    """The real mountd, in the network of these tests: it reads exportfs's table, also where the
+    kernel has no NFS server."""
+    pathlib.Path("/run/rpcbind").mkdir(exist_ok=True)
+    daemons = [
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for command in (["/usr/sbin/rpcbind", "-f"], ["/usr/sbin/rpc.mountd", "-F"])
+    ]
+    ask = ["showmount", "-e", "127.0.0.1"]
+    end = time.monotonic() + 30
+    while subprocess.run(ask, check=False, capture_output=True).returncode:
+        if daemons[1].poll() is not None:  # It gives up when rpcbind is not there yet.
+            daemons[1] = subprocess.Popen(daemons[1].args, stderr=subprocess.DEVNULL)
+        assert time.monotonic() < end, "mountd does not answer"
+        time.sleep(0.05)
+    yield
+    for daemon in reversed(daemons):
+        daemon.terminate()
+        daemon.wait()
+
+
+def test_what_mountd_shows_is_what_is_exported(salt_call, pillar, location, mountd):
+    call = salt_call(pillar)
+    assert call.state("diskless_nfs.managed").result is True
+    answer = call.modules["diskless_nfs.list"]()
+    shown = {path: sorted(clients) for path, clients in answer["shown"].items()}
+    assert shown == {path: sorted(clients) for path, clients in answer["exported"].items()}
+    assert shown[f"{location}/snapshot/node003"] == ["10.77.0.73"]
+    assert answer["not_shown"] == []
+    del answer["shown"][f"{location}/snapshot/node003"]
+    assert nfs.not_shown(answer["shown"]) == [f"{location}/snapshot/node003 10.77.0.73"]
 
 
 def test_a_mountd_that_does_not_answer_is_said(salt_call, pillar, location):
