@@ -31,8 +31,8 @@ def unshare(what: int) -> None:
 
 @pytest.fixture(scope="session")
 def private_mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """From here on this process has mounts of its own: exportfs's table and directory are empty, and
-    so is /run, where daemons have their sockets."""
+    """From here on this process has mounts of its own: exportfs's table and directory are empty,
+    and so is /run, where daemons have their sockets."""
     unshare(CLONE_NEWNS)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     for path in ("/etc/exports.d", "/var/lib/nfs", "/run"):

@@ -60,9 +60,7 @@ def render(exports: Iterable[Export]) -> bytes:
     return "".join(lines).encode()
 
 
-def settings(site: Site) -> bytes | None:
-    """Return the file below ``nfs.conf.d`` (nfs.conf(5)), or None where no node needs mountd: on a
-    port of its own choice a firewall would not let it be reached."""
-    if all(node.settings.nfs != "3" for node in site.nodes.values()):
-        return None
+def settings() -> bytes:
+    """Return the file below ``nfs.conf.d`` (nfs.conf(5)): on a port of its own choice mountd, which
+    NFS 3 needs, would be out of reach behind a firewall."""
     return f"{header('settings of the NFS server')}[mountd]\nport={MOUNTD_PORT}\n".encode()

@@ -94,8 +94,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
 @adapter.execution
 def settings(test: bool = False) -> dict[str, Any]:
     """
-    Have mountd listen on its registered port, which a firewall can open, where nodes use NFS 3;
-    return the changes.
+    Have mountd listen on its registered port, which a firewall can open; return the changes.
 
     test
         Touch nothing, and return what would change.
@@ -106,11 +105,9 @@ def settings(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_nfs.settings test=True
     """
-    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
-    wanted = text.settings(site)
-    files = {} if wanted is None else {names.nfs_settings: wanted}
-    stale = [] if files else [names.nfs_settings]
-    return restarts.settle(files, names.mountd_service, test=test, stale=stale)
+    names = adapter.platform(__grains__, __pillar__)
+    files: dict[str, tree.Content] = {names.nfs_settings: text.settings()}
+    return restarts.settle(files, names.mountd_service, test=test)
 
 
 @adapter.execution

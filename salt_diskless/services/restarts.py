@@ -42,7 +42,6 @@ def settle(
     service: str,
     *,
     test: bool,
-    stale: Iterable[str] = (),
     foreign_ok: Iterable[str] = (),
 ) -> dict[str, object]:
     """Have a daemon's settings be what ``files`` says, and return the changes; not in test mode.
@@ -50,13 +49,13 @@ def settle(
     service
         The service that reads them when it starts. It is among the changes, below ``outdated``,
         when it still runs with older ones.
-    stale, foreign_ok
+    foreign_ok
         As for :func:`salt_diskless.tree.compare`.
     """
-    change = tree.compare(files, stale, foreign_ok)
+    change = tree.compare(files, foreign_ok=foreign_ok)
     changes: dict[str, object] = {
         what: {"files": list(paths)}
-        for what in ("added", "changed", "removed")
+        for what in ("added", "changed")
         if (paths := getattr(change, what))
     }
     if owed(service):

@@ -36,7 +36,7 @@ def managed(name: str) -> dict[str, Any]:
 
 def settings(name: str) -> dict[str, Any]:
     """
-    Have mountd listen on its registered port, where nodes use NFS 3. A change needs a restart of
+    Have mountd, which NFS 3 needs, listen on its registered port. A change needs a restart of
     mountd (not of the NFS server): let its service watch this state.
 
     name

@@ -1,4 +1,4 @@
-{%- from "diskless/map.jinja" import map, site with context %}
+{%- from "diskless/map.jinja" import map with context %}
 
 include:
   - diskless.image
@@ -24,7 +24,6 @@ diskless nfs service:
     - enable: true
     - require:
       - diskless_nfs: diskless nfs exports
-{%- if "3" in site.nfs %}
 
 # Answers mount requests only: nodes that are up do not notice its restart.
 diskless nfs mountd service:
@@ -34,4 +33,3 @@ diskless nfs mountd service:
       - service: diskless nfs service
     - watch:
       - diskless_nfs: diskless nfs settings
-{%- endif %}

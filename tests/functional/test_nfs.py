@@ -73,24 +73,20 @@ def test_managed_again_changes_nothing(salt_call, pillar, location, testmode):
     assert EXPORTS.stat() == before
 
 
-def test_mountd_gets_its_registered_port_where_nodes_use_nfs_3(
-    salt_call, pillar, testmode, listing
-):
+def test_mountd_gets_its_registered_port(salt_call, pillar, testmode, listing):
     settings = pathlib.Path(pillar["lookup"]["nfs_settings"])
     before = listing()
     ret = salt_call(pillar, test=testmode).state("diskless_nfs.settings")
     assert (ret.result is None) is testmode, ret.comment
     assert ret.changes == {"added": {"files": [str(settings)]}}
     assert (listing() == before) is testmode
-    if testmode:
-        return
-    command = ["nfsconf", "--file", str(settings), "--get", "mountd", "port"]
-    assert subprocess.run(command, check=True, capture_output=True).stdout == b"20048\n"
-    assert salt_call(pillar).state("diskless_nfs.settings").changes == {}
-    pillar["nodes"]["node003"]["nfs"] = "4.2"
-    ret = salt_call(pillar).state("diskless_nfs.settings")
-    assert ret.changes == {"removed": {"files": [str(settings)]}}
-    assert not settings.exists()
+    if not testmode:
+        command = ["nfsconf", "--file", str(settings), "--get", "mountd", "port"]
+        said = subprocess.run(command, check=True, capture_output=True).stdout
+        assert said == b"20048\n"
+        assert salt_call(pillar).state("diskless_nfs.settings").changes == {}
+        assert salt_call(pillar).state("diskless_nfs.absent").result is True
+        assert not settings.exists()
 
 
 def test_a_drift_of_the_table_is_seen_and_mended(salt_call, pillar, location, testmode):
