@@ -28,7 +28,7 @@ _SENTENCES = {
     5: "rsync could not start its protocol; is rsync installed on the golden machine?",
     10: "the connection broke (socket)",
     11: "a file could not be read or written; is the disk full?",
-    12: "the connection broke, or rsync is not installed on the golden machine",
+    12: "the connection broke",
     20: "it was interrupted",
     23: "some files could not be read or written",
     30: "nothing came for too long",
@@ -36,6 +36,9 @@ _SENTENCES = {
     127: "rsync or ssh is not installed",
     255: "ssh could not log in to the golden machine",
 }
+#: rsync's words, with 12 or 255 by chance, when the other end never spoke.
+_NEVER_SPOKE = "(0 bytes received so far)"
+_NO_LOGIN = "ssh could not log in to the golden machine, or rsync is not installed there"
 
 
 def copy(image: Image, source: RsyncSource, destination: str, link: str | None) -> None:
@@ -83,6 +86,8 @@ def _rsync(
             raise
         code = err.result.code
         why = _SENTENCES.get(code, "rsync failed")
+        if _NEVER_SPOKE in err.result.stderr:
+            why = _NO_LOGIN
         said = "\n".join(err.result.stderr.strip().splitlines()[-6:])
         raise DisklessError(
             f"diskless:images:{image.name}: syncing from {source.shown}: {why} (rsync's {code}). "

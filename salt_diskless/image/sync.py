@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image
@@ -49,7 +49,8 @@ class Synced:
 
 
 def sync(image: Image, *, test: bool = False) -> Synced:
-    """Bring an image up to its source: a new version, published, if anything differs.
+    """Bring an image up to its source: a new version, published, if the newest one differs. A
+    published version that is older than that one is somebody's choice and stays.
 
     test
         Touch nothing.
@@ -61,34 +62,51 @@ def sync(image: Image, *, test: bool = False) -> Synced:
         return Synced(current.name, current.name, False, "it has no source, so it stays")
     source = source_of(image)
     if test:
-        return _compared(image, source, current)
+        return _compared(image, source)
     with _locked(image):
         _drop_incomplete(image)
-        current = published(image)
-        compared = _compared(image, source, current)
+        compared = _compared(image, source)
         if not compared.changed:
             return compared
+        newest = _newest(image)
+        if newest is not None and newest.published_at is None:
+            # The sync that made it was killed before it could publish it.
+            publish(image, newest.name)
+            return replace(compared, new=newest.name)
         staging = f"{image.location}/.staging"
         os.makedirs(staging, mode=0o755, exist_ok=True)
-        rsync.copy(image, source, staging, current.path if current else None)
+        rsync.copy(image, source, staging, newest.path if newest else None)
         kernel, which = choose(image, staging)
         _complete(image, staging, kernel)
         _refuse_identity(image, staging)
-        return _publish(image, staging, kernel, source, current, which)
+        name = _publish(image, staging, kernel, source)
+        return replace(compared, new=name, why=f"{which}; from {source.shown}")
 
 
-def _compared(image: Image, source: RsyncSource, current: Version | None) -> Synced:
-    if current is None:
-        return Synced(None, None, True, f"the first version, from {source.shown}")
-    if current.scripts != node.digest():
-        return Synced(current.name, None, True, "the boot scripts are newer")
-    if image.kernel is not None and image.kernel != current.kernel:
-        return Synced(current.name, None, True, f"kernel {image.kernel} is wanted")
-    changed = rsync.differences(image, source, current.path, _own_paths(current.kernel))
+def _newest(image: Image) -> Version | None:
+    return versions(image)[-1] if versions(image) else None
+
+
+def _compared(image: Image, source: RsyncSource) -> Synced:
+    """Return what a sync would do: ``new`` is left open."""
+    current, newest = published(image), _newest(image)
+    old = current.name if current else None
+    if newest is None:
+        return Synced(old, None, True, f"the first version, from {source.shown}")
+    if newest.published_at is None:
+        return Synced(old, None, True, f"{newest.name} is complete, but was never published")
+    if newest.scripts != node.digest():
+        return Synced(old, None, True, "the boot scripts are newer")
+    if image.kernel is not None and image.kernel != newest.kernel:
+        return Synced(old, None, True, f"kernel {image.kernel} is wanted")
+    changed = rsync.differences(image, source, newest.path, _own_paths(newest.kernel))
     if changed:
         some = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
-        return Synced(current.name, None, True, f"{len(changed)} paths differ: {some}")
-    return Synced(current.name, current.name, False, f"{source.shown} has not changed")
+        return Synced(old, None, True, f"{len(changed)} paths differ: {some}")
+    if newest != current:
+        why = f"{source.shown} has not changed since {newest.name}; {old} was published instead"
+        return Synced(old, old, False, why)
+    return Synced(old, old, False, f"{source.shown} has not changed")
 
 
 _MADE = (*identity.VOLATILE, identity.LOGS)
@@ -143,14 +161,8 @@ def _refuse_identity(image: Image, staging: str) -> None:
         )
 
 
-def _publish(
-    image: Image,
-    staging: str,
-    kernel: Kernel,
-    source: RsyncSource,
-    current: Version | None,
-    which: str,
-) -> Synced:
+def _publish(image: Image, staging: str, kernel: Kernel, source: RsyncSource) -> str:
+    """Make a version of the staging directory, publish it, and return its name."""
     os.makedirs(f"{image.location}/versions", mode=0o755, exist_ok=True)
     now = time.time()
     name = next_name(image, now)
@@ -171,7 +183,7 @@ def _publish(
     os.rename(staging, path)
     describe(image, version)
     publish(image, name)
-    return Synced(current.name if current else None, name, True, f"{which}; from {source.shown}")
+    return name
 
 
 def _drop_incomplete(image: Image) -> None:

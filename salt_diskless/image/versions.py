@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from salt_diskless.cluster import DisklessError, Image
 
@@ -34,6 +34,8 @@ class Version:
         Where it was taken from, for people.
     scripts
         Digest of the boot scripts in its initramfs.
+    published_at
+        When it was published first, in seconds since 1970; None for one that never was.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Version:
     made: float
     source: str
     scripts: str
+    published_at: float | None = None
 
 
 def versions(image: Image) -> tuple[Version, ...]:
@@ -61,21 +64,48 @@ def published(image: Image) -> Version | None:
     return _read(image, name) if NAME.fullmatch(name) else None
 
 
+def find(image: Image, name: str) -> Version:
+    """Return a version by its name.
+
+    Raises :class:`DisklessError` with those that there are, when it is none of them.
+    """
+    version = _read(image, name) if NAME.fullmatch(name) else None
+    if version is None:
+        known = ", ".join(version.name for version in versions(image)) or "none"
+        raise DisklessError(
+            f"diskless:images:{image.name}: found no version {name!r}; there are: {known}"
+        )
+    return version
+
+
 def publish(image: Image, name: str) -> None:
     """Make ``name`` the published version, in one rename.
 
     Raises :class:`DisklessError` when there is no such version.
     """
-    if not NAME.fullmatch(name) or _read(image, name) is None:
-        known = ", ".join(version.name for version in versions(image)) or "none"
-        raise DisklessError(
-            f"diskless:images:{image.name}: found no version {name!r}; there are: {known}"
-        )
+    version = find(image, name)
     new = f"{image.location}/root.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new)
     os.symlink(f"versions/{name}", new)
     os.rename(new, f"{image.location}/root")
+    if version.published_at is None:
+        describe(image, replace(version, published_at=time.time()))
+
+
+def before(image: Image) -> Version:
+    """Return the version that a rollback publishes: the last one before the published one.
+
+    Raises :class:`DisklessError` when there is none.
+    """
+    current = published(image)
+    older = [version for version in versions(image) if current and version.name < current.name]
+    if not older:
+        raise DisklessError(
+            f"diskless:images:{image.name}: found no version before the published one "
+            f"({current.name if current else 'none'}); there is nothing to go back to"
+        )
+    return older[-1]
 
 
 def next_name(image: Image, now: float) -> str:

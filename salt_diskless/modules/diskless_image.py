@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     __pillar__: dict[str, Any]
     __opts__: dict[str, Any]
     __context__: dict[str, Any]
+    __salt__: dict[str, Any]
 
 __virtualname__ = "diskless_image"
 __func_alias__ = {"list_": "list"}
@@ -23,7 +24,8 @@ __func_alias__ = {"list_": "list"}
 @adapter.execution
 def sync(name: str | None = None, test: bool = False) -> dict[str, dict[str, Any]]:
     """
-    Bring images up to their sources: where anything differs, a new version is made and published.
+    Bring images up to their sources: where anything differs from the newest version, a new one is
+    made and published.
 
     name
         One image; default is every image of this boot server.
@@ -100,15 +102,17 @@ def kernels(name: str) -> list[str]:
 
 
 @adapter.execution
-def publish(name: str, version: str) -> str:
+def publish(name: str, version: str) -> dict[str, Any]:
     """
-    Make a version the one that the image's nodes boot next (after the loader's files are written:
-    ``state.apply diskless``); running nodes keep theirs. Returns the version.
+    Make a version the one that the image's nodes boot next, and write the loader's files anew;
+    running nodes keep theirs. It stays the published one until the image's source changes.
 
     name
         The image.
     version
         One of the versions that ``diskless_image.list`` shows.
+
+    Returns ``{"old": version, "new": version, "loader": changes of the TFTP root}``.
 
     CLI Example:
 
@@ -117,8 +121,35 @@ def publish(name: str, version: str) -> str:
         salt-call diskless_image.publish rhel5compute 20261124T155012
     """
     (image,) = _images(name)
+    return _publish(image, version)
+
+
+@adapter.execution
+def rollback(name: str) -> dict[str, Any]:
+    """
+    Publish the version before the published one; as ``publish``.
+
+    name
+        The image.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.rollback rhel5compute
+    """
+    (image,) = _images(name)
+    return _publish(image, versions.before(image).name)
+
+
+def _publish(image: Image, version: str) -> dict[str, Any]:
+    current = versions.published(image)
     versions.publish(image, version)
-    return version
+    return {
+        "old": current.name if current else None,
+        "new": version,
+        "loader": __salt__["diskless_tftp.apply"](),
+    }
 
 
 def _images(name: str | None) -> list[Image]:

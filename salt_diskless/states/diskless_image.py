@@ -31,7 +31,8 @@ __virtualname__ = "diskless_image"
 
 def synced(name: str, image: str | None = None) -> dict[str, Any]:
     """
-    Make and publish a new version of each image whose source differs from what is published.
+    Make and publish a new version of each image whose source differs from its newest one. A version
+    that somebody published instead of the newest one stays until then.
 
     name
         Names the state only.

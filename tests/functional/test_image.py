@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 from tests.conftest import CHECKOUT
 
@@ -68,8 +71,64 @@ def test_a_change_of_the_golden_root_makes_a_version_that_shares_the_rest(
     listed = salt_call(pillar).modules["diskless_image.list"]()["tiny"]
     assert listed["versions"] == [first.name, second.name]
     assert listed["nodes"] == "node[001-003]"
-    salt_call(pillar).modules["diskless_image.publish"]("tiny", first.name)
-    assert root(location) == first
+
+
+@pytest.fixture
+def two(salt_call, pillar, location, golden) -> tuple[str, str]:
+    """The names of two versions, of which the second is published and in the TFTP root."""
+    salt_call(pillar).state("diskless_image.synced")
+    first = root(location).name
+    (golden / "etc/motd").write_text("changed\n")
+    salt_call(pillar).state("diskless_image.synced")
+    salt_call(pillar).state("diskless_tftp.managed")
+    return first, root(location).name
+
+
+def test_a_rollback_is_what_nodes_boot_next_and_the_next_apply_leaves_it(
+    salt_call, pillar, location, golden, two
+):
+    first, second = two
+    call = salt_call(pillar)
+    done = call.modules["diskless_image.rollback"]("tiny")
+    assert (done["old"], done["new"]) == (second, first)
+    assert done["loader"]["changed"]["nodes"] == "node[001-003]"
+    assert root(location).name == first
+    files = call.modules["diskless_tftp.list"]()
+    assert {file["version"] for file in files.values()} == {first}
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.changes == {}
+    assert f"has not changed since {second}; {first} was published instead" in ret.comment
+    assert root(location).name == first
+    done = salt_call(pillar).modules["diskless_image.publish"]("tiny", second)
+    assert (done["old"], done["new"], root(location).name) == (first, second, second)
+    (golden / "etc/motd").write_text("mended\n")
+    assert salt_call(pillar).state("diskless_image.synced").changes["tiny"]["old"] == second
+
+
+def test_without_an_older_version_there_is_nothing_to_go_back_to(salt_call, pillar, location, two):
+    call = salt_call(pillar)
+    call.modules["diskless_image.rollback"]("tiny")
+    with pytest.raises(CommandExecutionError, match="nothing to go back to"):
+        call.modules["diskless_image.rollback"]("tiny")
+    with pytest.raises(CommandExecutionError, match=f"there are: {two[0]}, {two[1]}"):
+        call.modules["diskless_image.publish"]("tiny", "20000101T000000")
+    assert root(location).name == two[0]
+
+
+def test_a_version_that_a_killed_sync_did_not_publish_is_published_by_the_next_one(
+    salt_call, pillar, location, two
+):
+    first, second = two
+    # As a sync leaves it that is killed before its last rename.
+    metadata = location / f"metadata/{second}.json"
+    fields = json.loads(metadata.read_text())
+    metadata.write_text(json.dumps({**fields, "published_at": None}))
+    (location / "root").unlink()
+    (location / "root").symlink_to(f"versions/{first}")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.changes == {"tiny": {"old": first, "new": second}}
+    assert len(list((location / "versions").iterdir())) == 2
+    assert salt_call(pillar).state("diskless_image.synced").changes == {}
 
 
 def test_the_golden_nodes_identity_is_not_in_a_version(salt_call, pillar, location, golden):
@@ -270,6 +329,10 @@ def sshd(tmp_path, golden):
         f"ForceCommand /usr/bin/rrsync -ro {golden}\n"
     )
     daemon = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)])
+    end = time.monotonic() + 30
+    while socket.socket().connect_ex(("127.0.0.1", 2222)):
+        assert daemon.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
     yield {
         "minion": "golden",
         "host": "127.0.0.1",
@@ -296,3 +359,15 @@ def test_a_host_key_that_is_not_the_pinned_one_is_refused(salt_call, pillar, loc
     assert ret.result is False
     assert "ssh could not log in" in ret.comment and "Host key verification failed" in ret.comment
     assert not (location / "root").exists()
+
+
+def test_a_golden_machine_that_is_off_is_said_and_what_is_published_stays(
+    salt_call, pillar, location, golden
+):
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    pillar["images"]["tiny"]["source"] = {"minion": "golden", "host": "127.0.0.1", "port": 2223}
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "ssh could not log in" in ret.comment and "Connection refused" in ret.comment
+    assert root(location) == before
