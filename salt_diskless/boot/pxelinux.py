@@ -89,7 +89,7 @@ def render(site: Site, versions: Mapping[str, str]) -> dict[str, bytes]:
     """Return every file below ``pxelinux.cfg``: one per node, and ``default``.
 
     versions
-        Image name to the id of the version that its nodes boot.
+        Image name to the id of the version that its nodes boot, if the pillar pins no other one.
 
     Returns paths relative to the TFTP root.
     """
@@ -98,7 +98,7 @@ def render(site: Site, versions: Mapping[str, str]) -> dict[str, bytes]:
     for node in site.nodes.values():
         form = forms.get(id(node.settings))
         if form is None:
-            form = _form(node.settings, versions[node.image.name])
+            form = _form(node.settings, node.settings.version or versions[node.image.name])
             forms[id(node.settings)] = form
         _check_length(node, form)
         text = form.replace(_NAME, node.name).replace(_MAC, node.mac, 1)

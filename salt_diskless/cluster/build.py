@@ -338,6 +338,7 @@ class _Resolver:
         return Settings(
             profile=node.profile or "",
             image=image,
+            version=value("version"),
             network=network,
             interface=value("interface", defaults.INTERFACE),
             serial_console=value("serial_console"),

@@ -84,10 +84,15 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a node takes from its profile (and may override)."""
+    """What a node takes from its profile (and may override).
+
+    version
+        The version of the image that is booted instead of the published one, or None.
+    """
 
     profile: str
     image: Image
+    version: str | None
     network: Network
     interface: str
     serial_console: str | None

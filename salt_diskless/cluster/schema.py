@@ -24,6 +24,7 @@ _PATH = re.compile(r"(?:/[A-Za-z0-9._+@:-]+)+")
 _PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]+")
 _KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
+_VERSION = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]{1,3})?")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252})")
 
 #: Words of the kernel line that the project writes itself.
@@ -244,6 +245,9 @@ def _entry(value: Any) -> Any:
 class SettingsIn(_Strict):
     profile: Name | None = None
     image: Name | None = None
+    version: (
+        Annotated[str, _text("give a version's name, like 20261124T155012", _VERSION)] | None
+    ) = None
     network: Name | None = None
     interface: Interface | None = None
     serial_console: (

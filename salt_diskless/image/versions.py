@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.cluster import DisklessError, Image, Site
+from salt_diskless.cluster.ranges import fold
 
 NAME = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]+)?")
 
@@ -76,6 +77,25 @@ def find(image: Image, name: str) -> Version:
             f"diskless:images:{image.name}: found no version {name!r}; there are: {known}"
         )
     return version
+
+
+def check_pins(site: Site) -> None:
+    """Raise :class:`DisklessError` for the versions that nodes are pinned to and that are not
+    there."""
+    pinned: dict[tuple[str, str], list[str]] = {}
+    for node in site.nodes.values():
+        if node.settings.version is not None:
+            pinned.setdefault((node.image.name, node.settings.version), []).append(node.name)
+    problems = []
+    for (image, name), nodes in pinned.items():
+        known = [version.name for version in versions(site.images[image])]
+        if name not in known:
+            problems.append(
+                f"diskless:nodes:{fold(nodes)}:version: found {name}; the image {image} has: "
+                f"{', '.join(known) or 'none'}"
+            )
+    if problems:
+        raise DisklessError("\n".join(problems))
 
 
 def publish(image: Image, name: str) -> None:

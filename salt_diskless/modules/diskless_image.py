@@ -57,7 +57,8 @@ def sync(name: str | None = None, test: bool = False) -> dict[str, dict[str, Any
 @adapter.execution
 def list_() -> dict[str, dict[str, Any]]:
     """
-    Return the images: what ``pxeos -l`` gave, and their kernel, versions and nodes.
+    Return the images: what ``pxeos -l`` gave, and their kernel, versions and nodes; below
+    ``pinned`` the versions that the pillar has some of the nodes boot instead of the published one.
 
     CLI Example:
 
@@ -68,7 +69,11 @@ def list_() -> dict[str, dict[str, Any]]:
     site = adapter.site(__pillar__, __opts__)
     listed = {}
     for image in site.images.values():
-        current = versions.published(image)
+        current, nodes = versions.published(image), site.nodes_of(image)
+        pinned: dict[str, list[str]] = {}
+        for node in nodes:
+            if node.settings.version is not None:
+                pinned.setdefault(node.settings.version, []).append(node.name)
         listed[image.name] = {
             "description": image.description,
             "protocol": "NFS",
@@ -77,7 +82,8 @@ def list_() -> dict[str, dict[str, Any]]:
             "published": current.name if current else None,
             "kernel": current.kernel if current else None,
             "versions": [version.name for version in versions.versions(image)],
-            "nodes": fold(node.name for node in site.nodes_of(image)),
+            "nodes": fold(node.name for node in nodes),
+            "pinned": {version: fold(names) for version, names in sorted(pinned.items())},
         }
     return listed
 

@@ -11,7 +11,7 @@ from salt_diskless import tree
 from salt_diskless.boot import pxelinux
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.image.versions import published, versions
+from salt_diskless.image.versions import check_pins, published, versions
 from salt_diskless.platform import Platform
 
 #: Stands for the version that a sync would make: only in what test mode tells.
@@ -41,8 +41,10 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
     pending
         In test mode, the images that would get a new version; None when it is for real.
 
-    Raises :class:`DisklessError` when an image that nodes boot from has no published version.
+    Raises :class:`DisklessError` when an image that nodes boot from has no published version, or
+    not the one that nodes are pinned to.
     """
+    check_pins(site)
     root = platform.tftp_root
     chosen = booted_versions(site, pending)
     files: dict[str, tree.Content] = {

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from salt_diskless.cluster import DisklessError, Image, Node, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.disk import flush, write_all
-from salt_diskless.image.versions import Version, published
+from salt_diskless.image.versions import Version, check_pins, find, published
 from salt_diskless.snapshot import entries as lists
 from salt_diskless.snapshot import seed
 
@@ -97,9 +97,11 @@ def managed(site: Site, *, test: bool = False, check: bool = False) -> dict[str,
 
     Returns the changes, nodes folded. Entries that a version does not have are passed over; the log
     says which.
-    Raises :class:`DisklessError` for a wrong ``files.custom`` before anything is touched, and,
-    after all others are done, for the snapshots that something stands in the way of, by reason.
+    Raises :class:`DisklessError` for a wrong ``files.custom``, or a version that nodes are pinned
+    to and that is not there, before anything is touched, and, after all others are done, for the
+    snapshots that something stands in the way of, by reason.
     """
+    check_pins(site)
     custom = {image.name: lists.custom(image) for image in site.images.values()}
     kits: dict[str, list[tuple[_Kit, list[Node]]]] = {}
     texts: dict[str, str] = {}
@@ -178,12 +180,18 @@ def _kits(
     same: dict[int, list[Node]] = {}
     for node in nodes:
         same.setdefault(id(node.settings), []).append(node)
-    groups: dict[tuple[lists.Entry, ...], list[Node]] = {}
+    groups: dict[tuple[tuple[lists.Entry, ...], str | None], list[Node]] = {}
     for members in same.values():
-        groups.setdefault(members[0].settings.entries, []).extend(members)
-    merged = {group: lists.merge(image, group, custom) for group in groups}
-    kits = [(_Kit(image, version, merged[group]), members) for group, members in groups.items()]
-    return kits, lists.list_text(groups)
+        settings = members[0].settings
+        groups.setdefault((settings.entries, settings.version), []).extend(members)
+    kits = [
+        (
+            _Kit(image, find(image, pin) if pin else version, lists.merge(image, entries, custom)),
+            members,
+        )
+        for (entries, pin), members in groups.items()
+    ]
+    return kits, lists.list_text(entries for entries, _ in groups)
 
 
 def _image(

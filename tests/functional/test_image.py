@@ -105,6 +105,46 @@ def test_a_rollback_is_what_nodes_boot_next_and_the_next_apply_leaves_it(
     assert salt_call(pillar).state("diskless_image.synced").changes["tiny"]["old"] == second
 
 
+def test_a_pinned_node_boots_its_version_and_its_neighbours_the_published_one(
+    salt_call, pillar, location, two
+):
+    first, second = two
+    pillar["nodes"]["node003"]["version"] = first
+    call = salt_call(pillar)
+    assert call.state("diskless_tftp.managed").changes == {"changed": {"nodes": "node003"}}
+    files = {
+        file["node"]: file["version"] for file in call.modules["diskless_tftp.list"]().values()
+    }
+    assert files == {"node001": second, "node002": second, "node003": first}
+    assert call.modules["diskless_image.list"]()["tiny"]["pinned"] == {first: "node003"}
+
+
+def test_a_snapshot_is_seeded_from_the_version_that_its_node_is_pinned_to(
+    salt_call, pillar, location, golden, two
+):
+    (golden / "root/note").write_text("in the third version only\n")
+    salt_call(pillar).state("diskless_image.synced")
+    pillar["nodes"]["node003"]["version"] = two[0]
+    assert salt_call(pillar).state("diskless_snapshot.managed").result is True
+    assert (location / "snapshot/node001/root/note").exists()
+    assert not (location / "snapshot/node003/root/note").exists()
+
+
+def test_a_pin_to_a_version_that_is_not_there_is_refused_with_those_that_are(
+    salt_call, pillar, two, listing
+):
+    pillar["profiles"]["compute"]["version"] = "20000101T000000"
+    before = listing()
+    for state in ("diskless_tftp.managed", "diskless_snapshot.managed"):
+        ret = salt_call(pillar).state(state)
+        assert ret.result is False
+        assert ret.comment == (
+            "diskless:nodes:node[001-003]:version: found 20000101T000000; the image tiny has: "
+            f"{two[0]}, {two[1]}"
+        )
+    assert listing() == before
+
+
 def test_without_an_older_version_there_is_nothing_to_go_back_to(salt_call, pillar, location, two):
     call = salt_call(pillar)
     call.modules["diskless_image.rollback"]("tiny")

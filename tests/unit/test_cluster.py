@@ -103,6 +103,7 @@ def test_all_problems_are_named_at_once(howto):
         ({"nis_domain": "a b"}, "nis_domain", "letters"),
         ({"root": "overlayy"}, "root", "readonly"),
         ({"nfs": "4"}, "nfs", "3 or 4.2"),
+        ({"version": "latest"}, "version", "like 20261124T155012"),
     ],
 )
 def test_a_wrong_node_is_refused(howto, change, path, says):
