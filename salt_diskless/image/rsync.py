@@ -18,6 +18,8 @@ _COMMON = (
     "--numeric-ids",
     "--one-file-system",
     "--delete",
+    # Times to the nanosecond: a file that is changed twice in a second is not taken for the same.
+    "--modify-window=-1",
 )
 
 #: EXIT VALUES of rsync(1), and ssh's 255. 24 is no error: a running machine's files come and go.

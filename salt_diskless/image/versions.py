@@ -153,6 +153,11 @@ def describe(image: Image, version: Version) -> None:
     os.rename(f"{path}.new", path)
 
 
+def forget(image: Image, name: str) -> None:
+    """Remove a version's metadata: from then on its tree is no version."""
+    os.unlink(f"{image.location}/metadata/{name}.json")
+
+
 def _found(image: Image) -> Iterator[Version]:
     try:
         names = os.listdir(f"{image.location}/versions")

@@ -8,6 +8,7 @@ from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import kernels as kernel_lists
+from salt_diskless.image import prune as pruning
 from salt_diskless.image import sync as syncing
 from salt_diskless.image import versions
 
@@ -146,6 +147,36 @@ def rollback(name: str) -> dict[str, Any]:
     """
     (image,) = _images(name)
     return _publish(image, versions.before(image).name)
+
+
+@adapter.execution
+def prune(name: str | None = None, keep: int = 3, test: bool = False) -> dict[str, dict[str, Any]]:
+    """
+    Remove old versions and their kernels. Never the published one, one that the pillar pins, nor
+    one that a node booted last: it may have it mounted.
+
+    name
+        One image; default is every image of this boot server.
+    keep
+        How many of the newest versions stay whatever else.
+    test
+        Touch nothing, and return what would be done.
+
+    Returns image to ``{"removed": [version], "kept": {version: why}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.prune rhel5compute keep=2 test=True
+    """
+    site, done = adapter.site(__pillar__, __opts__), {}
+    for image in _images(name):
+        pruned = pruning.prune(image, site.nodes_of(image), keep, test=test)
+        done[image.name] = {"removed": list(pruned.removed), "kept": pruned.kept}
+    if not test:
+        __salt__["diskless_tftp.apply"]()
+    return done
 
 
 def _publish(image: Image, version: str) -> dict[str, Any]:

@@ -126,6 +126,9 @@ dl_boot() {
 	mkdir -p "$dl_run/snapshot"
 	dl_mine=$dl_server:$dl_location/snapshot/$dl_node
 	dl_retry "snapshot $dl_mine (NFS $dl_nfs)" dl_nfs_mount "$dl_mine" "$dl_run/snapshot" rw
+	# So that the server keeps this version while the node may have it mounted.
+	echo "$dl_version" >"$dl_run/snapshot/.diskless/booted" ||
+		dl_say "snapshot $dl_mine: cannot be written"
 	dl_entries "$1"
 	for dl_path in /tmp /var/tmp; do
 		mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$1$dl_path" ||

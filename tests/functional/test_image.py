@@ -73,6 +73,18 @@ def test_a_change_of_the_golden_root_makes_a_version_that_shares_the_rest(
     assert listed["nodes"] == "node[001-003]"
 
 
+def test_a_file_that_changes_within_a_second_and_keeps_its_size_is_seen(
+    salt_call, pillar, location, golden
+):
+    (golden / "etc/motd").write_text("one\n")
+    os.utime(golden / "etc/motd", ns=(0, 1_700_000_000_000_000_001))
+    salt_call(pillar).state("diskless_image.synced")
+    (golden / "etc/motd").write_text("two\n")
+    os.utime(golden / "etc/motd", ns=(0, 1_700_000_000_000_000_002))
+    assert salt_call(pillar).state("diskless_image.synced").changes
+    assert (root(location) / "etc/motd").read_text() == "two\n"
+
+
 @pytest.fixture
 def two(salt_call, pillar, location, golden) -> tuple[str, str]:
     """The names of two versions, of which the second is published and in the TFTP root."""
@@ -143,6 +155,79 @@ def test_a_pin_to_a_version_that_is_not_there_is_refused_with_those_that_are(
             f"{two[0]}, {two[1]}"
         )
     assert listing() == before
+
+
+@pytest.fixture
+def five(salt_call, pillar, location, golden) -> list[str]:
+    """The names of five versions; the last one is published and in the TFTP root."""
+    names = []
+    for number in range(5):
+        (golden / "etc/motd").write_text(f"{number}\n")
+        salt_call(pillar).state("diskless_image.synced")
+        names.append(root(location).name)
+    for name in ("diskless_snapshot.managed", "diskless_tftp.managed"):
+        assert salt_call(pillar).state(name).result is True
+    return names
+
+
+def test_pruned_are_old_versions_that_nobody_boots_or_has_mounted(
+    salt_call, pillar, location, five, testmode, listing
+):
+    pillar["nodes"]["node003"]["version"] = five[0]
+    (location / "snapshot/node001/.diskless/booted").write_text(f"{five[1]}\n")
+    (location / "snapshot/node002/.diskless/booted").write_text("../../etc\n")
+    call = salt_call(pillar)
+    call.state("diskless_tftp.managed")
+    before = listing()
+    done = call.modules["diskless_image.prune"](keep=1, test=testmode)
+    assert done == {
+        "tiny": {
+            "removed": [five[2], five[3]],
+            "kept": {
+                five[0]: "node003 is pinned to it",
+                five[1]: "node001 booted it last, and may have it mounted",
+                five[4]: "it is published",
+            },
+        }
+    }
+    assert (listing() == before) is testmode
+    if testmode:
+        return
+    left = [five[0], five[1], five[4]]
+    assert sorted(path.name for path in (location / "versions").iterdir()) == left
+    kernels = pathlib.Path(pillar["lookup"]["tftp_root"]) / "linux-install/tiny"
+    assert sorted(path.name for path in kernels.glob("2*")) == left
+    # What the versions share is untouched.
+    assert (root(location) / "bin/busybox").read_bytes() == pathlib.Path(
+        "/bin/busybox"
+    ).read_bytes()
+    assert salt_call(pillar).state("diskless_image.synced").changes == {}
+
+
+def test_after_a_rollback_the_newest_version_can_be_pruned_by_nobody(
+    salt_call, pillar, location, five
+):
+    call = salt_call(pillar)
+    call.modules["diskless_image.publish"]("tiny", five[0])
+    done = call.modules["diskless_image.prune"](keep=2)["tiny"]
+    assert done["kept"] == {
+        five[0]: "it is published",
+        five[3]: "one of the newest",
+        five[4]: "one of the newest",
+    }
+    with pytest.raises(CommandExecutionError, match="keep: found 0"):
+        call.modules["diskless_image.prune"](keep=0)
+
+
+def test_a_prune_that_is_killed_leaves_nothing_that_counts(salt_call, pillar, location, five):
+    # As a prune leaves it that is killed while it removes a tree.
+    (location / f"metadata/{five[0]}.json").unlink()
+    shutil.rmtree(location / f"versions/{five[0]}/bin")
+    call = salt_call(pillar)
+    assert call.modules["diskless_image.list"]()["tiny"]["versions"] == five[1:]
+    assert call.state("diskless_image.synced").result is True
+    left = sorted(path.name for path in (location / "versions").iterdir())
+    assert left == five[1:]
 
 
 def test_without_an_older_version_there_is_nothing_to_go_back_to(salt_call, pillar, location, two):

@@ -136,6 +136,7 @@ def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version
     ]
     assert (shell.place / "proc/hostname").read_text() == "node003\n"
     assert (shell.place / "proc/domainname").read_text() == "my_nis\n"
+    assert (shell.place / "run/snapshot/.diskless/booted").read_text() == "20261124T155012\n"
     said = "\n".join(shell.said("kmsg"))
     assert "entry /not/there" in said and "entry /var/link" in said
 
