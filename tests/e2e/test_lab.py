@@ -13,9 +13,11 @@ import pytest
 from tests.lab import Lab, cache
 from tests.lab.roots import CHECKOUT
 
+# What runs in the background of a shell ignores SIGINT, and so do its children: not this one.
 _HALF_WAY = """
 import signal, sys
 from tests.lab import Lab
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Lab() as lab:
     node = lab.power_on("node001")
     print(lab.place, lab.keeper.pid, *lab.keeper.cgroups, flush=True)
