@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from salt.exceptions import CommandExecutionError
+
 import salt_diskless
 from salt_diskless import adapter
 from salt_diskless.boot import dhcpd
@@ -40,6 +42,26 @@ def validate() -> dict[str, Any]:
         "nodes": fold(cluster.nodes),
         "count": len(cluster.nodes),
     }
+
+
+def problem() -> str:
+    """
+    Return what keeps this minion from being a boot server: all that is wrong in the pillar, that it
+    is no boot server there, or that nobody has described its distribution. Nothing when all is
+    right.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.problem
+    """
+    try:
+        site()
+        platform()
+    except CommandExecutionError as err:
+        return str(err)
+    return ""
 
 
 @adapter.execution

@@ -1,7 +1,11 @@
 # Take the boot server's configuration away again: `salt-call state.apply diskless.clean`.
 # Images and snapshots are data and stay; so do the packages, and what was opened in the firewall and
 # in SELinux's policy: others may need it.
-{%- from "diskless/map.jinja" import map with context %}
+{%- from "diskless/map.jinja" import map, problem with context %}
+
+include:
+  - diskless.pillar
+{%- if not problem %}
 
 diskless dhcpd service:
   service.dead:
@@ -26,3 +30,4 @@ diskless tftp root:
 # The NFS server may have other exports: it goes on.
 diskless nfs exports:
   diskless_nfs.absent: []
+{%- endif %}

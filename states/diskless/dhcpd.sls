@@ -1,8 +1,9 @@
-{%- from "diskless/map.jinja" import map with context %}
+{%- from "diskless/map.jinja" import map, problem with context %}
 
 include:
   - diskless.tftp
   - diskless.nfs
+{%- if not problem %}
 
 diskless dhcpd packages:
   pkg.installed:
@@ -21,3 +22,4 @@ diskless dhcpd service:
     - enable: true
     - watch:
       - diskless_dhcpd: diskless dhcpd configuration
+{%- endif %}

@@ -1,4 +1,8 @@
-{%- from "diskless/map.jinja" import site with context %}
+{%- from "diskless/map.jinja" import problem, site with context %}
+
+include:
+  - diskless.pillar
+{%- if not problem %}
 
 # Where firewalld runs, the zones of the nodes' interfaces let the boot services in. It stays on.
 {%- if salt["service.status"]("firewalld") and "firewalld.get_zones" in salt %}
@@ -27,4 +31,5 @@ diskless firewall zone {{ zone }}:
       - rpc-bind
 {%- endif %}
 {%- endfor %}
+{%- endif %}
 {%- endif %}

@@ -1,4 +1,8 @@
-{%- from "diskless/map.jinja" import map with context %}
+{%- from "diskless/map.jinja" import map, problem with context %}
+
+include:
+  - diskless.pillar
+{%- if not problem %}
 
 diskless image packages:
   pkg.installed:
@@ -11,3 +15,4 @@ diskless images:
 
 diskless snapshots:
   diskless_snapshot.managed: []
+{%- endif %}

@@ -1,7 +1,8 @@
-{%- from "diskless/map.jinja" import map with context %}
+{%- from "diskless/map.jinja" import map, problem with context %}
 
 include:
   - diskless.image
+{%- if not problem %}
 
 # Before the packages, so that the first start reads them.
 diskless nfs settings:
@@ -33,3 +34,4 @@ diskless nfs mountd service:
       - service: diskless nfs service
     - watch:
       - diskless_nfs: diskless nfs settings
+{%- endif %}

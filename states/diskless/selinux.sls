@@ -1,4 +1,8 @@
-{%- from "diskless/map.jinja" import map, site with context %}
+{%- from "diskless/map.jinja" import map, problem with context %}
+
+include:
+  - diskless.pillar
+{%- if not problem %}
 
 # Where SELinux is on, its booleans and labels let the boot services in. It stays on.
 {%- if grains.get("selinux", {}).get("enabled") %}
@@ -33,4 +37,5 @@ diskless selinux labels applied:
     - recursive: true
     - onchanges:
       - selinux: diskless selinux label of the tftp root
+{%- endif %}
 {%- endif %}

@@ -1,7 +1,8 @@
-{%- from "diskless/map.jinja" import map with context %}
+{%- from "diskless/map.jinja" import map, problem with context %}
 
 include:
   - diskless.image
+{%- if not problem %}
 
 diskless tftp packages:
   pkg.installed:
@@ -26,3 +27,4 @@ diskless tftp settings:
   diskless_tftp.settings:
     - require:
       - pkg: diskless tftp packages
+{%- endif %}

@@ -1,0 +1,32 @@
+"""
+Check the pillar before anything is touched.
+
+.. code-block:: yaml
+
+    diskless pillar:
+      diskless.valid: []
+
+It changes nothing; its comment is one error with every problem: its path, what was found, and what
+would be right.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    __salt__: dict[str, Any]
+
+__virtualname__ = "diskless"
+
+
+def valid(name: str) -> dict[str, Any]:
+    """
+    Fail when the pillar is wrong, or this minion is no boot server in it.
+
+    name
+        Names the state only.
+    """
+    problem = __salt__["diskless.problem"]()
+    comment = problem or "The pillar: as it should be"
+    return {"name": name, "result": not problem, "changes": {}, "comment": comment}
