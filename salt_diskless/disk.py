@@ -1,9 +1,11 @@
-"""Writing that can be trusted: whole, and on the disk before a rename makes it live."""
+"""Writing that can be trusted: whole, and on the disk before a rename makes it live; and reading
+what cannot be trusted."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from collections.abc import Iterable
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -32,4 +34,21 @@ def flush(directories: Iterable[str]) -> None:
                 raise OSError(code, os.strerror(code), directory)
             done.add(device)
         finally:
+            os.close(descriptor)
+
+
+def read_untrusted(path: str, most: int) -> bytes | None:
+    """Return up to ``most`` bytes of a file that somebody else may have put there, or None when it
+    is no plain file: a device is not even opened, since opening some of them does something."""
+    descriptors = []
+    try:
+        descriptors.append(os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
+        if not stat.S_ISREG(os.fstat(descriptors[0]).st_mode):
+            return None
+        descriptors.append(os.open(f"/proc/self/fd/{descriptors[0]}", os.O_RDONLY | os.O_CLOEXEC))
+        return os.read(descriptors[1], most)
+    except OSError:
+        return None
+    finally:
+        for descriptor in descriptors:
             os.close(descriptor)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from salt_diskless.cluster import DisklessError, Image, Node
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.disk import read_untrusted
 from salt_diskless.image.versions import NAME, forget, published, versions
 
 #: Where a node notes in its snapshot which version it has mounted.
@@ -71,18 +72,8 @@ def _booted(image: Image) -> Iterable[tuple[str, str]]:
     it says is compared with names of versions, and nothing else is done with it."""
     base = f"{image.location}/snapshot"
     for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
-        try:
-            descriptor = os.open(
-                f"{base}/{name}/{BOOTED}",
-                os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
-            )
-        except OSError:
-            continue
-        try:
-            said = os.read(descriptor, 64).decode(errors="replace").strip()
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
+        said = (
+            (read_untrusted(f"{base}/{name}/{BOOTED}", 64) or b"").decode(errors="replace").strip()
+        )
         if NAME.fullmatch(said):
             yield name, said

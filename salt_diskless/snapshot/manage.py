@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from salt_diskless.cluster import DisklessError, Image, Node, Site
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.disk import flush, write_all
+from salt_diskless.disk import flush, read_untrusted, write_all
 from salt_diskless.image.versions import Version, check_pins, find, published
 from salt_diskless.snapshot import entries as lists
 from salt_diskless.snapshot import seed
@@ -365,16 +365,7 @@ def _write_list(kit: _Kit, base: str) -> None:
 
 def _read(path: str) -> bytes | None:
     """Return a small file, or None; it is only compared, never believed."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return os.read(descriptor, 1 << 20)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
+    return read_untrusted(path, 1 << 20)
 
 
 @contextlib.contextmanager

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pathlib
+import stat
 import subprocess
 
 import pytest
+
+from salt_diskless import disk
 
 
 @pytest.fixture
@@ -141,6 +144,31 @@ def test_a_link_that_a_node_put_into_its_snapshot_is_not_followed(
     assert "snapshot/node001" in ret.comment and "snapshot/node002" in ret.comment
     assert list(outside.iterdir()) == []
     assert (base / "node003/var/log").is_dir()
+
+
+@pytest.mark.parametrize("what", ["device", "pipe", "directory", "link"])
+def test_what_a_node_put_in_the_place_of_its_list_is_not_opened(salt_call, pillar, base, what):
+    """A node is root on its snapshot, and can make a device there: opening some does something."""
+    salt_call(pillar).state("diskless_snapshot.managed")
+    path = base / "node001/.diskless/entries"
+    wanted = path.read_bytes()
+    path.unlink()
+    if what == "device":
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    assert disk.read_untrusted(str(path), 8) is None
+    ret = salt_call(pillar).state("diskless_snapshot.managed")
+    if what == "directory":
+        assert ret.result is False and f"{base}/node001: cannot be seeded" in ret.comment
+    else:
+        assert ret.changes == {"changed": {"nodes": "node001"}}
+        assert path.is_file() and not path.is_symlink()
+        assert path.read_bytes() == wanted
 
 
 def test_a_node_that_goes_keeps_its_snapshot_and_is_listed_as_unused(salt_call, pillar, base):
