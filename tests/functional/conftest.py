@@ -26,7 +26,9 @@ def own_machine(private_mounts: None) -> None:
 class SaltCall:
     """Salt's loaders with one pillar: ``modules`` and ``states``."""
 
-    def __init__(self, root: pathlib.Path, pillar: dict, minion_id: str, test: bool = False):
+    def __init__(
+        self, root: pathlib.Path, pillar: dict, minion_id: str, test: bool, os_family: str
+    ):
         for directory in ("cache", "pki", "run", "log"):
             (root / "salt" / directory).mkdir(parents=True, exist_ok=True)
         self.opts = salt.config.minion_config(None)
@@ -45,7 +47,7 @@ class SaltCall:
             states_dirs=[str(CHECKOUT / "salt_diskless/states")],
             extension_modules=str(root / "salt/extmods"),
         )
-        self.opts["grains"] = {"os_family": "Debian", "os": "Debian", "kernel": "Linux"}
+        self.opts["grains"] = {"os_family": os_family, "os": os_family, "kernel": "Linux"}
         context: dict = {}
         utils = salt.loader.utils(self.opts, context=context)
         self.modules = salt.loader.minion_mods(self.opts, context=context, utils=utils)
@@ -63,8 +65,13 @@ class SaltCall:
 def salt_call(tmp_path: pathlib.Path) -> Callable[..., SaltCall]:
     """Return a maker of loaders: ``salt_call(pillar, minion_id="bootserver", test=False)``."""
 
-    def make(pillar: dict, minion_id: str = "bootserver", test: bool = False) -> SaltCall:
-        return SaltCall(tmp_path, pillar, minion_id, test)
+    def make(
+        pillar: dict,
+        minion_id: str = "bootserver",
+        test: bool = False,
+        os_family: str = "Debian",
+    ) -> SaltCall:
+        return SaltCall(tmp_path, pillar, minion_id, test, os_family)
 
     return make
 

@@ -29,8 +29,6 @@ def test_a_minion_that_is_no_boot_server_is_told_which_ones_are(salt_call, pilla
 
 
 def test_a_distribution_that_nobody_has_described_is_named(salt_call, pillar):
-    call = salt_call(pillar)
-    call.opts["grains"]["os_family"] = "Gentoo"
-    ret = call.state("diskless.valid")
+    ret = salt_call(pillar, os_family="Gentoo").state("diskless.valid")
     assert ret.result is False
     assert "grain os_family: found 'Gentoo'; boot servers are Debian, RedHat, Suse" in ret.comment
