@@ -93,6 +93,9 @@ def _salt_error() -> Iterator[None]:
         yield
     except DisklessError as err:
         raise CommandExecutionError(str(err)) from err
+    except OSError as err:
+        where = f"{err.filename}: {err.strerror}" if err.filename else str(err)
+        raise CommandExecutionError(where) from err
 
 
 def execution(function: Callable[..., Any]) -> Callable[..., Any]:

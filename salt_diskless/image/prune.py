@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from salt_diskless.cluster import DisklessError, Image, Node
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.disk import read_untrusted
-from salt_diskless.image.versions import NAME, forget, published, versions
+from salt_diskless.image.versions import NAME, changing, forget, published, versions
 
 #: Where a node notes in its snapshot which version it has mounted.
 BOOTED = ".diskless/booted"
@@ -38,12 +39,13 @@ def prune(image: Image, nodes: Iterable[Node], keep: int, *, test: bool = False)
     """
     if keep < 1:
         raise DisklessError(f"keep: found {keep}; give how many of the newest versions stay")
-    there = [version.name for version in versions(image)]
-    reasons = _reasons(image, nodes, there[-keep:])
-    removed = tuple(name for name in there if name not in reasons)
-    for name in () if test else removed:
-        forget(image, name)
-        shutil.rmtree(f"{image.location}/versions/{name}")
+    with contextlib.nullcontext() if test else changing(image):
+        there = [version.name for version in versions(image)]
+        reasons = _reasons(image, nodes, there[-keep:])
+        removed = tuple(name for name in there if name not in reasons)
+        for name in () if test else removed:
+            forget(image, name)
+            shutil.rmtree(f"{image.location}/versions/{name}")
     return Pruned(removed, {name: reasons[name] for name in there if name in reasons})
 
 

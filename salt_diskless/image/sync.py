@@ -6,12 +6,9 @@ there is complete.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from salt_diskless import node
@@ -22,6 +19,7 @@ from salt_diskless.image.kernels import Kernel, build_initramfs, choose
 from salt_diskless.image.source import RsyncSource, source_of
 from salt_diskless.image.versions import (
     Version,
+    changing,
     describe,
     next_name,
     publish,
@@ -63,7 +61,7 @@ def sync(image: Image, *, test: bool = False) -> Synced:
     source = source_of(image)
     if test:
         return _compared(image, source)
-    with _locked(image):
+    with changing(image):
         _drop_incomplete(image)
         compared = _compared(image, source)
         if not compared.changed:
@@ -200,17 +198,3 @@ def _drop_incomplete(image: Image) -> None:
                 shutil.rmtree(f"{image.location}/versions/{name}")
             else:
                 os.rename(f"{image.location}/versions/{name}", staging)
-
-
-@contextlib.contextmanager
-def _locked(image: Image) -> Iterator[None]:
-    """Hold the image's lock: a second sync at the same time is refused at once."""
-    os.makedirs(image.location, mode=0o755, exist_ok=True)
-    with open(f"{image.location}/.lock", "a", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DisklessError(
-                f"diskless:images:{image.name}: another sync of it is running; wait for its end"
-            ) from None
-        yield

@@ -8,6 +8,7 @@ published one.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -98,8 +99,26 @@ def check_pins(site: Site) -> None:
         raise DisklessError("\n".join(problems))
 
 
+@contextlib.contextmanager
+def changing(image: Image) -> Iterator[None]:
+    """Hold the image's lock: one at a time makes, publishes or removes versions.
+
+    Raises :class:`DisklessError` at once when somebody else holds it.
+    """
+    os.makedirs(image.location, mode=0o755, exist_ok=True)
+    with open(f"{image.location}/.lock", "a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DisklessError(
+                f"diskless:images:{image.name}: found it at work: a sync, publish or prune of it "
+                "is running; try again when it has ended"
+            ) from None
+        yield
+
+
 def publish(image: Image, name: str) -> None:
-    """Make ``name`` the published version, in one rename.
+    """Make ``name`` the published version, in one rename; the caller holds the image's lock.
 
     Raises :class:`DisklessError` when there is no such version.
     """

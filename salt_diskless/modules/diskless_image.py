@@ -146,7 +146,7 @@ def rollback(name: str) -> dict[str, Any]:
         salt-call diskless_image.rollback rhel5compute
     """
     (image,) = _images(name)
-    return _publish(image, versions.before(image).name)
+    return _publish(image, None)
 
 
 @adapter.execution
@@ -179,12 +179,15 @@ def prune(name: str | None = None, keep: int = 3, test: bool = False) -> dict[st
     return done
 
 
-def _publish(image: Image, version: str) -> dict[str, Any]:
-    current = versions.published(image)
-    versions.publish(image, version)
+def _publish(image: Image, version: str | None) -> dict[str, Any]:
+    """Publish a version, or the one before the published one, and let its nodes boot it."""
+    with versions.changing(image):
+        current = versions.published(image)
+        name = version or versions.before(image).name
+        versions.publish(image, name)
     return {
         "old": current.name if current else None,
-        "new": version,
+        "new": name,
         "loader": __salt__["diskless_tftp.apply"](),
     }
 

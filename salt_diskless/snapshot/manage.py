@@ -21,7 +21,7 @@ from salt_diskless.cluster.ranges import fold
 from salt_diskless.disk import flush, read_untrusted, write_all
 from salt_diskless.image.versions import Version, check_pins, find, published
 from salt_diskless.snapshot import entries as lists
-from salt_diskless.snapshot import seed
+from salt_diskless.snapshot import known, seed
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class _Kit:
             self.placed, self.absent = lists.place(wanted, version.path)
         self.kept = [entry for entry in self.placed if entry.how == "persistent"]
         self.text = "".join(entry.line for entry in self.placed).encode()
+        self.digest = known.digest(self.text)
         self._items: dict[str, list[seed.Item]] = {}
         self._parents: list[seed.Item] | None = None
 
@@ -164,6 +165,10 @@ def path_of(node: Node) -> str:
     return f"{node.image.location}/snapshot/{node.name}"
 
 
+def _list_of(node: Node) -> str:
+    return f"{path_of(node)}/{LIST}"
+
+
 def _kits(
     site: Site, image: Image, custom: tuple[lists.Entry, ...], test: bool
 ) -> tuple[list[tuple[_Kit, list[Node]]], str]:
@@ -206,14 +211,18 @@ def _image(
     if not test:
         os.makedirs(base, mode=0o755, exist_ok=True)
         _close_room(base)
-    made = []
+    index = known.Known(base)
+    made, compared = [], []
     for kit, nodes in kits:
         for path in kit.absent:
             done.absent.setdefault(path, set()).add(image.name)
         for node in nodes:
+            if not check and index.holds(node.name, _list_of(node), kit.digest):
+                continue
             try:
                 if _node(kit, node, done, test, check):
                     made.append(node)
+                compared.append((node, kit.digest))
             except OSError as err:
                 reason = f"cannot be seeded: {err.strerror}"
                 done.problems.setdefault((base, reason), []).append(node.name)
@@ -221,26 +230,43 @@ def _image(
     is_new = read_untrusted(f"{base}/files", len(wanted) + 1) != wanted
     if is_new:
         done.files.append(f"{base}/files")
-    if not test:
-        try:
-            _bring_in(base, made, text if is_new else None)
-        except OSError as err:
-            done.problems[base, f"cannot be written: {err.strerror}"] = ["files"]
-        finally:
-            _close_room(base)
+    if test:
+        return
+    try:
+        _bring_in(base, made, bool(compared))
+        if is_new:
+            _replace(base, "files", wanted, 0o644)
+        for node, digest in compared:
+            index.note(node.name, _list_of(node), digest)
+        _keep(index, base, [node.name for _, nodes in kits for node in nodes])
+    except OSError as err:
+        done.problems[base, f"cannot be written: {err.strerror}"] = ["files"]
+    finally:
+        _close_room(base)
 
 
-def _bring_in(base: str, made: list[Node], text: str | None) -> None:
-    """Rename what was made to where it belongs, when all of it is on the disk."""
-    if made:
+def _keep(index: known.Known, base: str, names: list[str]) -> None:
+    """Write what is known of the lists of the nodes ``names``, if it differs from the file."""
+    text = index.text(names)
+    if text is not None:
+        _replace(base, known.NAME, text, 0o600)
+
+
+def _bring_in(base: str, made: list[Node], dirty: bool) -> None:
+    """Rename what was made to where it belongs, when all that was written is on the disk."""
+    if dirty:
         flush([base])
     for node in made:
         os.rename(f"{base}/{_NEW}/{node.name}", path_of(node))
-    if text is not None:
-        new = f"{_room(base)}/files"
-        with open(new, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.rename(new, f"{base}/files")
+
+
+def _replace(base: str, name: str, content: bytes, mode: int) -> None:
+    """Write a file that lies beside the snapshots, by one rename."""
+    new = f"{_room(base)}/{name}"
+    with open(new, "wb") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(content)
+    os.rename(new, f"{base}/{name}")
 
 
 def _room(base: str) -> str:
@@ -261,7 +287,7 @@ def _node(kit: _Kit, node: Node, done: _Done, test: bool, check: bool) -> bool:
     """Deal with one node; tell whether a snapshot was made that has to be brought in."""
     base = path_of(node)
     # Only compared: a node is root there and can write what it likes.
-    text = read_untrusted(f"{base}/{LIST}", len(kit.text) + 1)
+    text = read_untrusted(_list_of(node), len(kit.text) + 1)
     if text == kit.text and not check:
         return False
     if text is None:

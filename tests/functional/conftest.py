@@ -101,3 +101,14 @@ def listing(tmp_path: pathlib.Path) -> Callable[[], dict[str, tuple]]:
         return found
 
     return listed
+
+
+@pytest.fixture
+def location(pillar) -> pathlib.Path:
+    """Where the image is kept."""
+    return pathlib.Path(pillar["images"]["tiny"]["location"])
+
+
+def root(location: pathlib.Path) -> pathlib.Path:
+    """Return the published tree."""
+    return (location / "root").resolve()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import stat
 import subprocess
 
@@ -245,3 +246,53 @@ def test_killed_half_way_the_next_run_makes_what_is_missing(salt_call, pillar, b
     assert ret.changes["added"]["nodes"] == "node[001-003]"
     assert (base / "node001/var/log").is_dir()
     assert not (base / ".new").exists()
+
+
+def test_a_run_without_a_change_reads_no_list_again(salt_call, pillar, base, monkeypatch):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    assert (base / ".lists").stat().st_mode & 0o777 == 0o600
+    read = []
+
+    def reading(path: str, most: int) -> bytes | None:
+        read.append(path)
+        return disk.read_untrusted(path, most)
+
+    monkeypatch.setattr("salt_diskless.snapshot.manage.read_untrusted", reading)
+    assert salt_call(pillar).state("diskless_snapshot.managed").changes == {}
+    assert read == [f"{base}/files"]
+    assert salt_call(pillar).modules["diskless_snapshot.apply"](check=True) == {}
+    assert f"{base}/node002/.diskless/entries" in read
+
+
+@pytest.mark.parametrize("how", ["written over", "removed", "older one", "snapshot made anew"])
+def test_a_list_that_was_changed_is_seen_and_mended(salt_call, pillar, base, how):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    path = base / "node002/.diskless/entries"
+    wanted, status = path.read_bytes(), path.stat()
+    if how == "written over":
+        path.write_bytes(wanted.replace(b"/root", b"/boot"))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif how == "removed":
+        path.unlink()
+    elif how == "older one":
+        path.unlink()
+        path.write_bytes(wanted[:-1])
+    else:
+        shutil.rmtree(base / "node002")
+        (base / "node002").mkdir()
+    ret = salt_call(pillar).state("diskless_snapshot.managed")
+    assert ret.changes["changed"] == {"nodes": "node002"}
+    assert path.read_bytes() == wanted
+    assert (base / "node002/root").is_dir()
+    assert salt_call(pillar).state("diskless_snapshot.managed").changes == {}
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"\0" * 64, b"[1, 2]", b'{"node001": 7}', b"\xff"])
+def test_what_is_known_of_the_lists_can_be_lost(salt_call, pillar, base, spoilt):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    whole = (base / ".lists").read_bytes()
+    (base / ".lists").write_bytes(spoilt)
+    (base / "node003/.diskless/entries").write_text("d persistent 755 0 0 /opt\n")
+    ret = salt_call(pillar).state("diskless_snapshot.managed")
+    assert (ret.result, ret.changes) == (True, {"changed": {"nodes": "node003"}})
+    assert (base / ".lists").read_bytes().count(b"node") == whole.count(b"node") == 3

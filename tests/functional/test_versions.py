@@ -1,0 +1,183 @@
+"""Versions: published, rolled back, pinned and pruned."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from tests.functional.conftest import root
+
+
+@pytest.fixture
+def two(salt_call, pillar, location, golden) -> tuple[str, str]:
+    """The names of two versions, of which the second is published and in the TFTP root."""
+    salt_call(pillar).state("diskless_image.synced")
+    first = root(location).name
+    (golden / "etc/motd").write_text("changed\n")
+    salt_call(pillar).state("diskless_image.synced")
+    salt_call(pillar).state("diskless_tftp.managed")
+    return first, root(location).name
+
+
+def test_a_rollback_is_what_nodes_boot_next_and_the_next_apply_leaves_it(
+    salt_call, pillar, location, golden, two
+):
+    first, second = two
+    call = salt_call(pillar)
+    done = call.modules["diskless_image.rollback"]("tiny")
+    assert (done["old"], done["new"]) == (second, first)
+    assert done["loader"]["changed"]["nodes"] == "node[001-003]"
+    assert root(location).name == first
+    files = call.modules["diskless_tftp.list"]()
+    assert {file["version"] for file in files.values()} == {first}
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.changes == {}
+    assert f"has not changed since {second}; {first} was published instead" in ret.comment
+    assert root(location).name == first
+    done = salt_call(pillar).modules["diskless_image.publish"]("tiny", second)
+    assert (done["old"], done["new"], root(location).name) == (first, second, second)
+    (golden / "etc/motd").write_text("mended\n")
+    assert salt_call(pillar).state("diskless_image.synced").changes["tiny"]["old"] == second
+
+
+def test_a_pinned_node_boots_its_version_and_its_neighbours_the_published_one(
+    salt_call, pillar, location, two
+):
+    first, second = two
+    pillar["nodes"]["node003"]["version"] = first
+    call = salt_call(pillar)
+    assert call.state("diskless_tftp.managed").changes == {"changed": {"nodes": "node003"}}
+    files = {
+        file["node"]: file["version"] for file in call.modules["diskless_tftp.list"]().values()
+    }
+    assert files == {"node001": second, "node002": second, "node003": first}
+    assert call.modules["diskless_image.list"]()["tiny"]["pinned"] == {first: "node003"}
+
+
+def test_a_snapshot_is_seeded_from_the_version_that_its_node_is_pinned_to(
+    salt_call, pillar, location, golden, two
+):
+    (golden / "root/note").write_text("in the third version only\n")
+    salt_call(pillar).state("diskless_image.synced")
+    pillar["nodes"]["node003"]["version"] = two[0]
+    assert salt_call(pillar).state("diskless_snapshot.managed").result is True
+    assert (location / "snapshot/node001/root/note").exists()
+    assert not (location / "snapshot/node003/root/note").exists()
+
+
+def test_a_pin_to_a_version_that_is_not_there_is_refused_with_those_that_are(
+    salt_call, pillar, two, listing
+):
+    pillar["profiles"]["compute"]["version"] = "20000101T000000"
+    before = listing()
+    for state in ("diskless_tftp.managed", "diskless_snapshot.managed"):
+        ret = salt_call(pillar).state(state)
+        assert ret.result is False
+        assert ret.comment == (
+            "diskless:nodes:node[001-003]:version: found 20000101T000000; the image tiny has: "
+            f"{two[0]}, {two[1]}"
+        )
+    assert listing() == before
+
+
+@pytest.fixture
+def five(salt_call, pillar, location, golden) -> list[str]:
+    """The names of five versions; the last one is published and in the TFTP root."""
+    names = []
+    for number in range(5):
+        (golden / "etc/motd").write_text(f"{number}\n")
+        salt_call(pillar).state("diskless_image.synced")
+        names.append(root(location).name)
+    for name in ("diskless_snapshot.managed", "diskless_tftp.managed"):
+        assert salt_call(pillar).state(name).result is True
+    return names
+
+
+def test_pruned_are_old_versions_that_nobody_boots_or_has_mounted(
+    salt_call, pillar, location, five, testmode, listing
+):
+    pillar["nodes"]["node003"]["version"] = five[0]
+    (location / "snapshot/node001/.diskless/booted").write_text(f"{five[1]}\n")
+    (location / "snapshot/node002/.diskless/booted").write_text("../../etc\n")
+    call = salt_call(pillar)
+    call.state("diskless_tftp.managed")
+    before = listing()
+    done = call.modules["diskless_image.prune"](keep=1, test=testmode)
+    assert done == {
+        "tiny": {
+            "removed": [five[2], five[3]],
+            "kept": {
+                five[0]: "node003 is pinned to it",
+                five[1]: "node001 booted it last, and may have it mounted",
+                five[4]: "it is published",
+            },
+        }
+    }
+    assert (listing() == before) is testmode
+    if testmode:
+        return
+    left = [five[0], five[1], five[4]]
+    assert sorted(path.name for path in (location / "versions").iterdir()) == left
+    kernels = pathlib.Path(pillar["lookup"]["tftp_root"]) / "linux-install/tiny"
+    assert sorted(path.name for path in kernels.glob("2*")) == left
+    # What the versions share is untouched.
+    assert (root(location) / "bin/busybox").read_bytes() == pathlib.Path(
+        "/bin/busybox"
+    ).read_bytes()
+    assert salt_call(pillar).state("diskless_image.synced").changes == {}
+
+
+def test_after_a_rollback_the_newest_version_can_be_pruned_by_nobody(
+    salt_call, pillar, location, five
+):
+    call = salt_call(pillar)
+    call.modules["diskless_image.publish"]("tiny", five[0])
+    done = call.modules["diskless_image.prune"](keep=2)["tiny"]
+    assert done["kept"] == {
+        five[0]: "it is published",
+        five[3]: "one of the newest",
+        five[4]: "one of the newest",
+    }
+    with pytest.raises(CommandExecutionError, match="keep: found 0"):
+        call.modules["diskless_image.prune"](keep=0)
+
+
+def test_a_prune_that_is_killed_leaves_nothing_that_counts(salt_call, pillar, location, five):
+    # As a prune leaves it that is killed while it removes a tree.
+    (location / f"metadata/{five[0]}.json").unlink()
+    shutil.rmtree(location / f"versions/{five[0]}/bin")
+    call = salt_call(pillar)
+    assert call.modules["diskless_image.list"]()["tiny"]["versions"] == five[1:]
+    assert call.state("diskless_image.synced").result is True
+    left = sorted(path.name for path in (location / "versions").iterdir())
+    assert left == five[1:]
+
+
+def test_without_an_older_version_there_is_nothing_to_go_back_to(salt_call, pillar, location, two):
+    call = salt_call(pillar)
+    call.modules["diskless_image.rollback"]("tiny")
+    with pytest.raises(CommandExecutionError, match="nothing to go back to"):
+        call.modules["diskless_image.rollback"]("tiny")
+    with pytest.raises(CommandExecutionError, match=f"there are: {two[0]}, {two[1]}"):
+        call.modules["diskless_image.publish"]("tiny", "20000101T000000")
+    assert root(location).name == two[0]
+
+
+def test_a_version_that_a_killed_sync_did_not_publish_is_published_by_the_next_one(
+    salt_call, pillar, location, two
+):
+    first, second = two
+    # As a sync leaves it that is killed before its last rename.
+    metadata = location / f"metadata/{second}.json"
+    fields = json.loads(metadata.read_text())
+    metadata.write_text(json.dumps({**fields, "published_at": None}))
+    (location / "root").unlink()
+    (location / "root").symlink_to(f"versions/{first}")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.changes == {"tiny": {"old": first, "new": second}}
+    assert len(list((location / "versions").iterdir())) == 2
+    assert salt_call(pillar).state("diskless_image.synced").changes == {}
