@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
@@ -25,6 +26,12 @@ def expand(pattern: str) -> list[str]:
 def fold(names: Iterable[str]) -> str:
     """Return ``names`` as one node set, e.g. ``node[001-127,129]``; names with other characters
     than a node set has are listed as they are."""
+    return _fold(tuple(sorted(names)))
+
+
+@functools.lru_cache(maxsize=4)
+def _fold(names: tuple[str, ...]) -> str:
+    """One run names the same nodes in several states; ClusterShell takes a while for thousands."""
     plain: list[str] = []
     odd: list[str] = []
     for name in names:

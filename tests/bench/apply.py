@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import contextlib
 import json
 import os
 import pathlib
@@ -23,10 +24,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
+#: How often a run without a change, and a first run on a new place, are measured.
 REPEATS = 7
+FIRST_RUNS = 3
 
 _STATES = """
 images: {diskless_image.synced: []}
@@ -58,6 +62,9 @@ class Cost:
     wall: float
     cpu: float
     peak: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.wall + other.wall, self.cpu + other.cpu, max(self.peak, other.peak))
 
 
 class Bench:
@@ -151,17 +158,15 @@ class Bench:
             raise SystemExit(f"{sls}: {bad or child.returncode}")
         return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024), answer
 
-    def medians(self) -> tuple[Cost, Cost]:
-        """Return the median costs of the nop, and of the states when nothing changes; the two take
-        turns, so that what else the machine does falls on both."""
-        costs: dict[str, list[Cost]] = {"nop": [], "bench": []}
+    def same(self) -> list[tuple[Cost, Cost]]:
+        """Return pairs of costs: the states when nothing changes, and the nop right before it."""
+        pairs = []
         for _ in range(REPEATS):
-            for sls, so_far in costs.items():
-                cost, answer = self.apply(sls)
-                if any(state["changes"] for state in answer.values()):
-                    raise SystemExit(f"{sls}: found changes {answer}, which spoils the figure")
-                so_far.append(cost)
-        return _median(costs["nop"]), _median(costs["bench"])
+            nop, bench = self.apply("nop"), self.apply("bench")
+            if any(state["changes"] for _, answer in (nop, bench) for state in answer.values()):
+                raise SystemExit("found changes in a run without a change, which spoils the figure")
+            pairs.append((bench[0], nop[0]))
+        return pairs
 
     def bare(self) -> Cost:
         """Write what the first run wrote once more, by a bare program."""
@@ -185,44 +190,60 @@ class Bench:
         return Cost(wall, cpu, 0)
 
 
-def measure(count: int) -> list[dict]:
-    """Return the rows of one number of nodes."""
+@contextlib.contextmanager
+def _place(count: int) -> Iterator[Bench]:
+    """Give a boot server that nothing was applied on yet, and take it away again."""
     place = pathlib.Path(tempfile.mkdtemp(prefix="diskless-bench."))
     try:
         bench = Bench(place, count)
         bench.write_pillar(count)
         bench.apply("nop")
-        first, _ = bench.apply("bench")
-        bare = bench.bare()
-        nop, same = bench.medians()
-        bench.write_pillar(count + 1)
-        added, _ = bench.apply("bench")
-        return [
-            _row("first", count, first, "nop + bare writes", nop.wall + bare.wall),
-            _row("no change", count, same, "nop", nop.wall),
-            _row("one added", count, added, "nop", nop.wall),
-            _row("(nop)", count, nop, "nop", nop.wall),
-            _row("(bare writes)", count, bare, "bare writes", bare.wall),
-        ]
+        yield bench
     finally:
         shutil.rmtree(place)
+        for file in pathlib.Path("/etc/exports.d").iterdir():
+            file.unlink()
+        subprocess.run(["exportfs", "-r"], check=True)
 
 
-def _median(costs: list[Cost]) -> Cost:
-    columns = zip(*((cost.wall, cost.cpu, cost.peak) for cost in costs), strict=True)
-    return Cost(*map(statistics.median, columns))
+def measure(count: int) -> list[dict]:
+    """Return the rows of one number of nodes.
+
+    Each cost is measured right beside what it is compared with, so that what else the machine does
+    falls on both; the row shows the medians of the costs, and the median of the pairs' ratios.
+    """
+    firsts, bares = [], []
+    for turn in range(FIRST_RUNS):
+        with _place(count) as bench:
+            nop, _ = bench.apply("nop")
+            first, _ = bench.apply("bench")
+            bare = bench.bare()
+            firsts.append((first, nop + bare))
+            bares.append((bare, bare))
+            if turn < FIRST_RUNS - 1:
+                continue
+            same = bench.same()
+            bench.write_pillar(count + 1)
+            added = bench.apply("bench")[0], bench.apply("nop")[0]
+    return [
+        _row("first", count, firsts, "nop + bare writes"),
+        _row("no change", count, same, "nop"),
+        _row("one added", count, [added], "nop"),
+        _row("(nop)", count, [(nop, nop) for _, nop in same], "nop"),
+        _row("(bare writes)", count, bares, "bare writes"),
+    ]
 
 
-def _row(case: str, count: int, cost: Cost, against: str, measure: float) -> dict:
+def _row(case: str, count: int, pairs: list[tuple[Cost, Cost]], against: str) -> dict:
     return {
         "bench": "apply",
         "case": case,
         "nodes": count,
-        "wall_s": round(cost.wall, 3),
-        "cpu_s": round(cost.cpu, 3),
-        "peak_mb": round(cost.peak),
+        "wall_s": round(statistics.median(cost.wall for cost, _ in pairs), 3),
+        "cpu_s": round(statistics.median(cost.cpu for cost, _ in pairs), 3),
+        "peak_mb": round(max(cost.peak for cost, _ in pairs)),
         "against": against,
-        "ratio": round(cost.wall / measure, 2),
+        "ratio": round(statistics.median(cost.wall / beside.wall for cost, beside in pairs), 2),
     }
 
 
