@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import pathlib
+import shutil
+import socket
 import subprocess
+import time
 import types
 from collections.abc import Callable
 
@@ -112,3 +115,38 @@ def location(pillar) -> pathlib.Path:
 def root(location: pathlib.Path) -> pathlib.Path:
     """Return the published tree."""
     return (location / "root").resolve()
+
+
+@pytest.fixture
+def sshd(tmp_path, golden):
+    """A real sshd with keys of its own, on a loopback that only this test has."""
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    for name in ("host", "user", "other"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)]
+        subprocess.run(command, check=True)
+    shutil.copy(keys / "user.pub", keys / "authorized_keys")
+    (keys / "known_hosts").write_text("[127.0.0.1]:2222 " + (keys / "host.pub").read_text())
+    (keys / "wrong_hosts").write_text("[127.0.0.1]:2222 " + (keys / "other.pub").read_text())
+    os.makedirs("/run/sshd", exist_ok=True)
+    config = keys / "sshd_config"
+    config.write_text(
+        f"Port 2222\nListenAddress 127.0.0.1\nHostKey {keys}/host\nPidFile none\nUsePAM no\n"
+        f"AuthorizedKeysFile {keys}/authorized_keys\nStrictModes no\nPermitRootLogin yes\n"
+        # As docs/security.md says; what it may read is its whole machine: the golden root.
+        f"ForceCommand /usr/bin/rrsync -ro {golden}\n"
+    )
+    daemon = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)])
+    end = time.monotonic() + 30
+    while socket.socket().connect_ex(("127.0.0.1", 2222)):
+        assert daemon.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    yield {
+        "minion": "golden",
+        "host": "127.0.0.1",
+        "port": 2222,
+        "identity": str(keys / "user"),
+        "known_hosts": str(keys / "known_hosts"),
+    }
+    daemon.terminate()
+    daemon.wait()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -95,24 +93,6 @@ def test_the_golden_nodes_identity_is_not_in_a_version(salt_call, pillar, locati
     assert not (tree / "var/log/messages").exists()
     assert not (tree / "proc/cpuinfo").exists()
     assert (tree / "tmp").stat().st_mode & 0o7777 == 0o1777
-
-
-def test_hard_links_attributes_and_capabilities_are_kept(salt_call, pillar, location, golden):
-    program = golden / "usr/bin/program"
-    program.write_text("x")
-    os.link(program, golden / "usr/bin/same")
-    os.chown(program, 1234, 4321)
-    os.setxattr(program, "user.note", b"kept")
-    # cap_net_raw=ep as the kernel stores it: capabilities(7), "File capability versioning".
-    capability = bytes.fromhex("0100000200200000000000000000000000000000")
-    os.setxattr(program, "security.capability", capability)
-    salt_call(pillar).state("diskless_image.synced")
-    tree = root(location)
-    copy = tree / "usr/bin/program"
-    assert copy.samefile(tree / "usr/bin/same")
-    assert (copy.stat().st_uid, copy.stat().st_gid) == (1234, 4321)
-    assert os.getxattr(copy, "user.note") == b"kept"
-    assert os.getxattr(copy, "security.capability") == capability
 
 
 @pytest.mark.parametrize("release", ["6.1.0-10-test", "6.1.0-9-test"])
@@ -279,41 +259,6 @@ def test_a_disk_that_went_read_only_is_said_with_its_path(salt_call, pillar, loc
         assert ret.comment == f"{location}/.lock: Read-only file system"
     finally:
         subprocess.run(["umount", str(location)], check=True)
-
-
-@pytest.fixture
-def sshd(tmp_path, golden):
-    """A real sshd with keys of its own, on a loopback that only this test has."""
-    keys = tmp_path / "keys"
-    keys.mkdir(mode=0o700)
-    for name in ("host", "user", "other"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)]
-        subprocess.run(command, check=True)
-    shutil.copy(keys / "user.pub", keys / "authorized_keys")
-    (keys / "known_hosts").write_text("[127.0.0.1]:2222 " + (keys / "host.pub").read_text())
-    (keys / "wrong_hosts").write_text("[127.0.0.1]:2222 " + (keys / "other.pub").read_text())
-    os.makedirs("/run/sshd", exist_ok=True)
-    config = keys / "sshd_config"
-    config.write_text(
-        f"Port 2222\nListenAddress 127.0.0.1\nHostKey {keys}/host\nPidFile none\nUsePAM no\n"
-        f"AuthorizedKeysFile {keys}/authorized_keys\nStrictModes no\nPermitRootLogin yes\n"
-        # As docs/security.md says; what it may read is its whole machine: the golden root.
-        f"ForceCommand /usr/bin/rrsync -ro {golden}\n"
-    )
-    daemon = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)])
-    end = time.monotonic() + 30
-    while socket.socket().connect_ex(("127.0.0.1", 2222)):
-        assert daemon.poll() is None and time.monotonic() < end
-        time.sleep(0.02)
-    yield {
-        "minion": "golden",
-        "host": "127.0.0.1",
-        "port": 2222,
-        "identity": str(keys / "user"),
-        "known_hosts": str(keys / "known_hosts"),
-    }
-    daemon.terminate()
-    daemon.wait()
 
 
 def test_a_golden_machine_is_synced_over_ssh(salt_call, pillar, location, sshd, golden):
