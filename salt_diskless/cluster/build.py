@@ -206,6 +206,7 @@ class _Build:
                     location=image.location,
                     source=source,
                     exclude=tuple(image.exclude),
+                    scrub=tuple(image.scrub),
                     kernel=image.kernel,
                 ),
             )

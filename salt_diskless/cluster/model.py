@@ -72,13 +72,21 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A named system for nodes; ``location`` is the directory on the boot server that has it."""
+    """A named system for nodes; ``location`` is the directory on the boot server that has it.
+
+    exclude
+        Patterns of rsync(1): what is left out.
+    scrub
+        What is the golden node's alone, beside what the project knows of: left out, and looked for
+        in the new version.
+    """
 
     name: str
     description: str
     location: str
     source: Source | None
     exclude: tuple[str, ...] = ()
+    scrub: tuple[str, ...] = ()
     kernel: str | None = None
 
 

@@ -21,6 +21,7 @@ _MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _CONSOLE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}(?:,[0-9]{3,7}(?:[neo](?:[78]r?)?)?)?")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._+@:-]+)+")
+_SCRUB = re.compile(r"(?:/(?!\.\.?(?:/|$)|[^/]*\*\*)[A-Za-z0-9._+@:*?-]+)+")
 _PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]+")
 _KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
@@ -179,6 +180,10 @@ Interface = Annotated[
 ]
 Path = Annotated[str, BeforeValidator(_path)]
 EntryPath = Annotated[Path, AfterValidator(_entry_path)]
+ScrubPath = Annotated[
+    str,
+    _text("give an absolute path, whose parts may have * and ?, like /etc/krb5.keytab", _SCRUB),
+]
 Location = Annotated[Path, AfterValidator(_location)]
 Text = Annotated[
     str, _text("give one line without quotes, backslashes or control characters", _TEXT)
@@ -230,6 +235,7 @@ class ImageIn(_Strict):
     exclude: list[
         Annotated[str, _text("give an rsync pattern, like /scratch or *.iso", _PATTERN)]
     ] = []
+    scrub: list[ScrubPath] = []
     kernel: Name | None = None
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
 
-_APART = [
+#: Before a program of the tree: in namespaces of its own, without a network.
+APART = [
     *("unshare", "--mount", "--propagation", "private"),
     *("--net", "--ipc", "--pid", "--fork", "--kill-child"),
 ]
@@ -90,7 +91,7 @@ mount -t tmpfs -o mode=755 tmpfs {root}/run
 exec chroot {root} mkinitramfs -o {new} {shlex.quote(kernel.release)}
 """
     try:
-        run([*_APART, "sh", "-c", script], ends_with_us=True)
+        run([*APART, "sh", "-c", script], ends_with_us=True)
     except CommandFailed as err:
         raise DisklessError(
             f"diskless:images:{image.name}: the initramfs of {kernel.release} was not built: {err}"

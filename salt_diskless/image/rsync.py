@@ -80,7 +80,7 @@ def _rsync(
     argv += [f"--filter=- {path}" for path in own]
     argv += [f"--filter=P {path}" for path in sorted(_above(own))]
     argv += [f"--filter=H {pattern}" for pattern in image.exclude]
-    argv += [*identity.rsync_filter(), "--", source.location, f"{destination}/"]
+    argv += [*identity.rsync_filter(image.scrub), "--", source.location, f"{destination}/"]
     try:
         return run(argv, ok=_OK, ends_with_us=True).stdout
     except CommandFailed as err:

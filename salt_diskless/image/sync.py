@@ -16,11 +16,14 @@ from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.disk import flush
 from salt_diskless.image import identity, rsync
 from salt_diskless.image.kernels import Kernel, build_initramfs, choose
+from salt_diskless.image.listing import listing
+from salt_diskless.image.packages import packages
 from salt_diskless.image.source import RsyncSource, source_of
 from salt_diskless.image.versions import (
     Version,
     changing,
     describe,
+    describe_packages,
     next_name,
     publish,
     published,
@@ -77,7 +80,7 @@ def sync(image: Image, *, test: bool = False) -> Synced:
         kernel, which = choose(image, staging)
         _complete(image, staging, kernel)
         _refuse_identity(image, staging)
-        name = _publish(image, staging, kernel, source)
+        name = _publish(image, staging, kernel, source, newest)
         return replace(compared, new=name, why=f"{which}; from {source.shown}")
 
 
@@ -151,7 +154,7 @@ def _inside(staging: str, path: str) -> str:
 
 
 def _refuse_identity(image: Image, staging: str) -> None:
-    left = identity.found(staging)
+    left = identity.found(staging, image.scrub)
     if left:
         raise DisklessError(
             f"diskless:images:{image.name}: found the golden node's identity in the new version, "
@@ -159,12 +162,16 @@ def _refuse_identity(image: Image, staging: str) -> None:
         )
 
 
-def _publish(image: Image, staging: str, kernel: Kernel, source: RsyncSource) -> str:
+def _publish(
+    image: Image, staging: str, kernel: Kernel, source: RsyncSource, newest: Version | None
+) -> str:
     """Make a version of the staging directory, publish it, and return its name."""
     os.makedirs(f"{image.location}/versions", mode=0o755, exist_ok=True)
     now = time.time()
     name = next_name(image, now)
     path = f"{image.location}/versions/{name}"
+    os.chmod(staging, 0o755)
+    held = listing(staging, newest.path if newest else None)
     version = Version(
         name=name,
         image=image.name,
@@ -175,8 +182,11 @@ def _publish(image: Image, staging: str, kernel: Kernel, source: RsyncSource) ->
         made=now,
         source=source.shown,
         scripts=node.digest(),
+        listing=held.digest,
+        bytes_total=held.total,
+        bytes_new=held.new,
     )
-    os.chmod(staging, 0o755)
+    describe_packages(image, name, packages(image, staging))
     flush([staging])
     os.rename(staging, path)
     describe(image, version)

@@ -38,6 +38,10 @@ class Version:
         Digest of the boot scripts in its initramfs.
     published_at
         When it was published first, in seconds since 1970; None for one that never was.
+    listing
+        Digest of its tree's listing (:class:`salt_diskless.image.listing.Listing`).
+    bytes_total, bytes_new
+        What it takes on the disk, and how much of it the version before does not have too.
     """
 
     name: str
@@ -50,6 +54,9 @@ class Version:
     source: str
     scripts: str
     published_at: float | None = None
+    listing: str = ""
+    bytes_total: int = 0
+    bytes_new: int = 0
 
 
 def versions(image: Image) -> tuple[Version, ...]:
@@ -64,6 +71,20 @@ def published(image: Image) -> Version | None:
     except OSError:
         return None
     return _read(image, name) if NAME.fullmatch(name) else None
+
+
+def require_published(image: Image) -> Version:
+    """Return the version that nodes boot.
+
+    Raises :class:`DisklessError` when there is none.
+    """
+    version = published(image)
+    if version is None:
+        raise DisklessError(
+            f"diskless:images:{image.name}: no version is published below {image.location}; sync "
+            f"the image first (salt-call diskless_image.sync {image.name})"
+        )
+    return version
 
 
 def find(image: Image, name: str) -> Version:
@@ -159,22 +180,51 @@ def next_name(image: Image, now: float) -> str:
 
 def describe(image: Image, version: Version) -> None:
     """Write a version's metadata, in one rename."""
-    directory = f"{image.location}/metadata"
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    path = f"{directory}/{version.name}.json"
     fields = asdict(version)
     for key in ("vmlinuz", "initrd"):
         fields[key] = fields[key].removeprefix(version.path)
     del fields["path"]
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
-        json.dump(fields, stream, indent=1, sort_keys=True)
-        stream.write("\n")
-    os.rename(f"{path}.new", path)
+    _write_json(_metadata(image, version.name), fields)
+
+
+def describe_packages(image: Image, name: str, packages: dict[str, str]) -> None:
+    """Write which packages a version has: beside its metadata, which is read far more often."""
+    _write_json(_packages(image, name), packages)
+
+
+def packages_of(image: Image, name: str) -> dict[str, str]:
+    """Return a version's packages, name to version."""
+    path = _packages(image, name)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return {str(package): str(version) for package, version in json.load(stream).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as err:
+        raise DisklessError(f"{path}: cannot be read as a list of packages ({err})") from err
 
 
 def forget(image: Image, name: str) -> None:
     """Remove a version's metadata: from then on its tree is no version."""
-    os.unlink(f"{image.location}/metadata/{name}.json")
+    os.unlink(_metadata(image, name))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_packages(image, name))
+
+
+def _metadata(image: Image, name: str) -> str:
+    return f"{image.location}/metadata/{name}.json"
+
+
+def _packages(image: Image, name: str) -> str:
+    return f"{image.location}/metadata/{name}.packages.json"
+
+
+def _write_json(path: str, content: object) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=1, sort_keys=True)
+        stream.write("\n")
+    os.rename(f"{path}.new", path)
 
 
 def _found(image: Image) -> Iterator[Version]:
@@ -193,7 +243,7 @@ def _read(image: Image, name: str) -> Version | None:
     if not os.path.isdir(path):
         return None
     try:
-        with open(f"{image.location}/metadata/{name}.json", encoding="utf-8") as stream:
+        with open(_metadata(image, name), encoding="utf-8") as stream:
             fields = json.load(stream)
         fields["vmlinuz"] = path + fields["vmlinuz"]
         fields["initrd"] = path + fields["initrd"]
@@ -202,6 +252,6 @@ def _read(image: Image, name: str) -> Version | None:
         return None
     except (ValueError, TypeError, KeyError) as err:
         raise DisklessError(
-            f"{image.location}/metadata/{name}.json: cannot be read as metadata ({err}); move it "
+            f"{_metadata(image, name)}: cannot be read as metadata ({err}); move it "
             "and its version away, and sync again"
         ) from err

@@ -1,13 +1,16 @@
-"""The images of a boot server: sync, versions, publish."""
+"""The images of a boot server: sync, versions, what is in them, publish."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import kernels as kernel_lists
+from salt_diskless.image import listing as listings
+from salt_diskless.image import packages as package_lists
 from salt_diskless.image import prune as pruning
 from salt_diskless.image import sync as syncing
 from salt_diskless.image import versions
@@ -87,6 +90,84 @@ def list_() -> dict[str, dict[str, Any]]:
             "pinned": {version: fold(names) for version, names in sorted(pinned.items())},
         }
     return listed
+
+
+@adapter.execution
+def show(name: str, version: str | None = None, check: bool = False) -> dict[str, Any]:
+    """
+    Return what is known of one version: when, from where, its kernel and packages (name to
+    version), the nodes that boot it next, and the bytes that it takes on the disk, all of them
+    (``bytes_total``) and those that the version before it does not have too (``bytes_new``).
+
+    name
+        The image.
+    version
+        One of its versions; default is the published one.
+    check
+        Also read the whole tree's listing, and return below ``intact`` whether it still is what it
+        was when the version was made.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.show rhel5compute check=True
+    """
+    (image,) = _images(name)
+    current = versions.published(image)
+    wanted = versions.find(image, version) if version else versions.require_published(image)
+    chosen = wanted.name
+    nodes = adapter.site(__pillar__, __opts__).nodes_of(image)
+    found = {
+        "version": chosen,
+        "published": current is not None and current.name == chosen,
+        "made": _when(wanted.made),
+        "published_first": _when(wanted.published_at),
+        "source": wanted.source,
+        "kernel": wanted.kernel,
+        "nodes": fold(
+            node.name
+            for node in nodes
+            if (node.settings.version or (current.name if current else "")) == chosen
+        ),
+        "bytes_total": wanted.bytes_total,
+        "bytes_new": wanted.bytes_new,
+        "listing": wanted.listing,
+        "packages": versions.packages_of(image, chosen),
+    }
+    if check:
+        found["intact"] = listings.listing(wanted.path).digest == wanted.listing
+    return found
+
+
+@adapter.execution
+def diff(name: str, old: str, new: str | None = None) -> dict[str, Any]:
+    """
+    Return what differs between two versions: below ``packages`` those that were added, removed and
+    changed with their versions, and below ``files`` the paths that were; what is no printable
+    character in a path is escaped.
+
+    name
+        The image.
+    old, new
+        Two of its versions; ``new`` is the published one by default.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.diff rhel5compute 20261124T155012
+    """
+    (image,) = _images(name)
+    before = versions.find(image, old)
+    after = versions.find(image, new) if new else versions.require_published(image)
+    of_packages = (versions.packages_of(image, one.name) for one in (before, after))
+    return {
+        "old": before.name,
+        "new": after.name,
+        "packages": package_lists.differences(*of_packages),
+        "files": listings.differences(before.path, after.path),
+    }
 
 
 @adapter.execution
@@ -190,6 +271,13 @@ def _publish(image: Image, version: str | None) -> dict[str, Any]:
         "new": name,
         "loader": __salt__["diskless_tftp.apply"](),
     }
+
+
+def _when(seconds: float | None) -> str | None:
+    """Return a time as ISO 8601 has it, in UTC."""
+    if seconds is None:
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _images(name: str | None) -> list[Image]:

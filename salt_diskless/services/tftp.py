@@ -11,7 +11,7 @@ from salt_diskless import tree
 from salt_diskless.boot import pxelinux
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.image.versions import check_pins, published, versions
+from salt_diskless.image.versions import check_pins, published, require_published, versions
 from salt_diskless.platform import Platform
 
 #: Stands for the version that a sync would make: only in what test mode tells.
@@ -65,13 +65,8 @@ def booted_versions(site: Site, pending: frozenset[str] | None = None) -> dict[s
         version = published(image)
         if pending is not None and (version is None or image.name in pending):
             chosen[image.name] = NEXT_VERSION
-        elif version is not None:
-            chosen[image.name] = version.name
-        elif site.nodes_of(image):
-            raise DisklessError(
-                f"diskless:images:{image.name}: no version is published below {image.location}; "
-                f"sync the image first (salt-call diskless_image.sync {image.name})"
-            )
+        elif version is not None or site.nodes_of(image):
+            chosen[image.name] = (version or require_published(image)).name
     return chosen
 
 

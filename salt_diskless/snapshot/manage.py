@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from salt_diskless.cluster import DisklessError, Image, Node, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.disk import flush, read_untrusted, write_all
-from salt_diskless.image.versions import Version, check_pins, find, published
+from salt_diskless.image.versions import Version, check_pins, find, published, require_published
 from salt_diskless.snapshot import entries as lists
 from salt_diskless.snapshot import known, seed
 
@@ -175,13 +175,7 @@ def _kits(
     nodes = site.nodes_of(image)
     if not nodes:
         return [], ""
-    version = published(image)
-    if version is None and not test:
-        raise DisklessError(
-            f"diskless:images:{image.name}: no version is published below {image.location}, so "
-            f"there is nothing to seed snapshots from; sync it first "
-            f"(salt-call diskless_image.sync {image.name})"
-        )
+    version = published(image) if test else require_published(image)
     same: dict[int, list[Node]] = {}
     for node in nodes:
         same.setdefault(id(node.settings), []).append(node)

@@ -61,6 +61,17 @@ def test_running_nodes_keep_the_version_that_they_have(lab: Lab, two: tuple[str,
         assert lab.nodes[name].run("cat /etc/motd 2>&1", check=False) != "newer"
 
 
+def test_what_differs_between_two_versions_is_shown(lab: Lab, two: tuple[str, str]):
+    found = lab.server.salt_call("diskless_image.diff", "debian", *two)
+    assert found["packages"] == {}
+    assert "/etc/motd" in found["files"]["changed"] + found["files"].get("added", [])
+    shown = lab.server.salt_call("diskless_image.show", "debian", two[0], "check=True")
+    assert shown["intact"] is True
+    assert shown["kernel"] == lab.nodes["node001"].run("uname -r")
+    wanted = lab.nodes["node001"].run("dpkg-query -W -f '${Version}' libc6")
+    assert shown["packages"]["libc6:amd64"] == wanted
+
+
 def test_a_version_that_a_running_node_has_mounted_is_not_pruned(lab: Lab, two: tuple[str, str]):
     lab.server.write_pillar(pillar(lab))
     done = lab.server.salt_call("diskless_image.prune", "keep=1")["debian"]

@@ -12,6 +12,7 @@ import time
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from salt_diskless.image import identity
 from tests.conftest import CHECKOUT
 from tests.functional.conftest import root
 
@@ -73,26 +74,82 @@ def test_a_file_that_changes_within_a_second_and_keeps_its_size_is_seen(
     assert (root(location) / "etc/motd").read_text() == "two\n"
 
 
-def test_the_golden_nodes_identity_is_not_in_a_version(salt_call, pillar, location, golden):
-    for path in (
-        "etc/ssh/ssh_host_rsa_key",
-        "etc/salt/pki/minion/minion.pem",
-        "root/.bash_history",
-    ):
+IDENTITY = (
+    "etc/ssh/ssh_host_rsa_key",
+    "etc/salt/pki/minion/minion.pem",
+    "etc/network/interfaces",
+    "etc/NetworkManager/system-connections/eth0.nmconnection",
+    "root/.bash_history",
+    "home/somebody/.zsh_history",
+)
+
+
+def put_secrets(golden: pathlib.Path, paths: tuple[str, ...]) -> None:
+    for path in paths:
         (golden / path).parent.mkdir(parents=True, exist_ok=True)
         (golden / path).write_text("secret\n")
+
+
+def secrets(tree: pathlib.Path) -> list[str]:
+    return [str(p) for p in tree.rglob("*") if p.is_file() and p.read_bytes() == b"secret\n"]
+
+
+def test_the_golden_nodes_identity_is_not_in_a_version(salt_call, pillar, location, golden):
+    put_secrets(golden, IDENTITY)
     (golden / "proc/cpuinfo").write_text("not for nodes\n")
     salt_call(pillar).state("diskless_image.synced")
     tree = root(location)
     for path in ("etc/hostname", "etc/machine-id"):
         assert (tree / path).read_text() == ""
-    secrets = [
-        path for path in tree.rglob("*") if path.is_file() and path.read_bytes() == b"secret\n"
-    ]
-    assert secrets == []
+    assert secrets(golden) and secrets(tree) == []
     assert not (tree / "var/log/messages").exists()
     assert not (tree / "proc/cpuinfo").exists()
     assert (tree / "tmp").stat().st_mode & 0o7777 == 0o1777
+
+
+def test_what_the_pillar_scrubs_is_not_in_a_version_and_goes_from_the_next(
+    salt_call, pillar, location, golden
+):
+    own = ("etc/krb5.keytab", "opt/tool/.license", "opt/other/license", "srv/kept")
+    put_secrets(golden, own)
+    salt_call(pillar).state("diskless_image.synced")
+    assert len(secrets(root(location))) == 4
+    pillar["images"]["tiny"]["scrub"] = ["/etc/krb5.keytab", "/opt/*/*license"]
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True and ret.changes, ret.comment
+    assert secrets(root(location)) == [str(root(location) / "srv/kept")]
+
+
+def test_a_version_that_has_the_golden_nodes_identity_all_the_same_is_refused(
+    salt_call, pillar, location, golden
+):
+    """As when a package's script makes it anew while the initramfs is built."""
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    script = golden / "usr/sbin/mkinitramfs"
+    script.write_text(
+        script.read_text() + "mkdir -p /etc/ssh; echo key > /etc/ssh/ssh_host_rsa_key\n"
+    )
+    pillar["images"]["tiny"]["scrub"] = ["/opt/.l*"]
+    script.write_text(script.read_text() + "mkdir -p /opt; echo mine > /opt/.license\n")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "identity in the new version" in ret.comment
+    assert "/etc/ssh/ssh_host_rsa_key, /opt/.license" in ret.comment
+    assert root(location) == before
+
+
+def test_a_link_of_the_golden_root_does_not_lead_to_the_servers_own_identity(tmp_path):
+    outside = tmp_path / "server/etc/ssh"
+    outside.mkdir(parents=True)
+    (outside / "ssh_host_rsa_key").write_text("the server's\n")
+    tree = tmp_path / "tree"
+    (tree / "etc").mkdir(parents=True)
+    (tree / "etc/ssh").symlink_to(outside)
+    assert list(identity.matching(str(tree), "/etc/ssh/ssh_host_*")) == []
+    assert list(identity.matching(str(tmp_path / "server"), "/etc/*/ssh_host_*")) == [
+        "/etc/ssh/ssh_host_rsa_key"
+    ]
 
 
 @pytest.mark.parametrize("release", ["6.1.0-10-test", "6.1.0-9-test"])

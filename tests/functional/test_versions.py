@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -181,3 +183,92 @@ def test_a_version_that_a_killed_sync_did_not_publish_is_published_by_the_next_o
     assert ret.changes == {"tiny": {"old": first, "new": second}}
     assert len(list((location / "versions").iterdir())) == 2
     assert salt_call(pillar).state("diskless_image.synced").changes == {}
+
+
+@pytest.fixture
+def packaged(salt_call, pillar, location, golden) -> tuple[str, str]:
+    """Two versions, between which packages and files of every kind change."""
+    query = golden / "usr/bin/dpkg-query"
+    query.write_text(
+        "#!/bin/sh\n"
+        'while read -r line; do echo "$line"; done <<E\n'
+        "installed base-files 12.4\ninstalled libc6:amd64 2.36-9\n"
+        "config-files gone 1.0\ninstalled old 1:2-3\nE\n"
+    )
+    query.chmod(0o755)
+    for name in ("stays", "goes", "changes", "owner", "same-size", "touched"):
+        (golden / "etc" / name).write_text(name)
+    salt_call(pillar).state("diskless_image.synced")
+    first = root(location).name
+    query.write_text(query.read_text().replace("2.36-9", "2.36-10").replace("old 1:", "new 1:"))
+    (golden / "etc/goes").unlink()
+    (golden / "etc/changes").write_text("changed")
+    (golden / "etc/same-size").write_text("emas-size")
+    (golden / "etc/touched").touch()
+    os.chown(golden / "etc/owner", 7, 7)
+    (golden / os.fsdecode(b"etc/a\n\xff\\")).write_text("odd")
+    (golden / "etc/link").symlink_to("stays")
+    salt_call(pillar).state("diskless_image.synced")
+    return first, root(location).name
+
+
+def test_two_versions_differ_in_packages_and_files(salt_call, pillar, packaged):
+    first, second = packaged
+    found = salt_call(pillar).modules["diskless_image.diff"]("tiny", first)
+    assert (found["old"], found["new"]) == (first, second)
+    assert found["packages"] == {
+        "added": {"new": "1:2-3"},
+        "removed": {"old": "1:2-3"},
+        "changed": {"libc6:amd64": ["2.36-9", "2.36-10"]},
+    }
+    assert found["files"] == {
+        "added": [r"/etc/a\x0a\xff\x5c", "/etc/link"],
+        "removed": ["/etc/goes"],
+        "changed": ["/etc/changes", "/etc/owner", "/etc/same-size", "/usr/bin/dpkg-query"],
+    }
+    back = salt_call(pillar).modules["diskless_image.diff"]("tiny", second, first)
+    assert back["files"]["added"] == ["/etc/goes"]
+    same = salt_call(pillar).modules["diskless_image.diff"]("tiny", first, first)
+    assert (same["packages"], same["files"]) == ({}, {})
+
+
+def test_a_version_is_shown_with_its_packages_nodes_and_cost(salt_call, pillar, location, packaged):
+    first, second = packaged
+    pillar["nodes"]["node003"]["version"] = first
+    call = salt_call(pillar)
+    found = call.modules["diskless_image.show"]("tiny", check=True)
+    assert (found["version"], found["published"], found["intact"]) == (second, True, True)
+    assert found["packages"] == {
+        "base-files": "12.4",
+        "libc6:amd64": "2.36-10",
+        "new": "1:2-3",
+    }
+    assert found["nodes"] == "node[001-002]"
+    assert found["made"].startswith(f"{second[:4]}-{second[4:6]}-{second[6:8]}T")
+    older = call.modules["diskless_image.show"]("tiny", first)
+    assert (older["published"], older["nodes"]) == (False, "node003")
+    assert older["bytes_total"] == older["bytes_new"] > 1 << 20
+    du = ["du", "-s", "-B1", "--one-file-system", str(location / "versions" / second)]
+    used = int(subprocess.run(du, check=True, capture_output=True, text=True).stdout.split()[0])
+    assert found["bytes_total"] == used
+    # busybox is shared; what is not are directories, and what changed.
+    assert found["bytes_new"] < found["bytes_total"] - (1 << 19)
+    (root(location) / "etc/stays").write_text("touched")
+    assert call.modules["diskless_image.show"]("tiny", check=True)["intact"] is False
+
+
+def test_what_is_asked_of_a_version_that_is_not_there_is_said(salt_call, pillar, two):
+    call = salt_call(pillar)
+    for name, arguments in (("show", ["tiny", "../etc"]), ("diff", ["tiny", two[0], "x"])):
+        with pytest.raises(CommandExecutionError, match=f"there are: {two[0]}, {two[1]}"):
+            call.modules[f"diskless_image.{name}"](*arguments)
+
+
+def test_packages_that_cannot_be_listed_publish_nothing(salt_call, pillar, location, golden, two):
+    query = golden / "usr/bin/dpkg-query"
+    query.write_text("#!/bin/sh\necho dpkg-query: the database is locked >&2\nexit 2\n")
+    query.chmod(0o755)
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "the database is locked" in ret.comment
+    assert root(location).name == two[1]

@@ -1,0 +1,116 @@
+"""What is in a version's tree: its listing, what it shares with another tree, how two differ.
+
+Names are bytes here: a golden root has whatever names a file system takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+#: Control characters, the backslash, and bytes that are no UTF-8 (as ``surrogateescape`` has them).
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A tree in short.
+
+    digest
+        SHA-256 over each path with its type, mode, owner, size, time of modification and, for a
+        link, where it leads: the same as long as nobody changes the tree.
+    total
+        Bytes that it takes on the disk, each file once.
+    new
+        Bytes of those that it does not share with the tree that it was compared with.
+    """
+
+    digest: str
+    total: int
+    new: int
+
+
+def listing(tree: str, shared_with: str | None = None) -> Listing:
+    """Return a tree's listing.
+
+    shared_with
+        The tree whose files it may share (hard links); None when there is no other one.
+    """
+    others = {status.st_ino for _, status in _walk(shared_with)} if shared_with else set()
+    digest, total, new = hashlib.sha256(), 0, 0
+    counted = set()
+    for path, status in _walk(tree):
+        facts = (*_facts(status), 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns)
+        digest.update(path + b"\0" + repr(facts).encode() + b"\0")
+        if stat.S_ISLNK(status.st_mode):
+            digest.update(os.readlink(os.fsencode(tree) + path) + b"\0")
+        if status.st_ino not in counted:
+            counted.add(status.st_ino)
+            total += status.st_blocks * 512
+            new += 0 if status.st_ino in others else status.st_blocks * 512
+    return Listing(digest.hexdigest(), total, new)
+
+
+def differences(old: str, new: str) -> dict[str, list[str]]:
+    """Return the paths that were ``added``, ``removed`` and ``changed`` between two trees, sorted;
+    what is empty is left out. Changed are type, mode, owner, attributes or content; another time
+    alone is no change."""
+    before, after = dict(_walk(old)), dict(_walk(new))
+    changed = [
+        path
+        for path in before.keys() & after.keys()
+        if _differ(os.fsencode(old) + path, before[path], os.fsencode(new) + path, after[path])
+    ]
+    found = {
+        "added": after.keys() - before.keys(),
+        "removed": before.keys() - after.keys(),
+        "changed": changed,
+    }
+    return {what: sorted(map(shown, paths)) for what, paths in found.items() if paths}
+
+
+def shown(path: bytes) -> str:
+    """Return a path for people and programs: what is no printable character is escaped."""
+    text = path.decode(errors="surrogateescape") or "/"
+    return _ODD.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", text)
+
+
+def _walk(tree: str) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Yield each path below a tree, from ``/``, with lstat of it; in an order that is always the
+    same. The tree itself is the empty path."""
+    top = os.fsencode(tree)
+    yield b"", os.lstat(top)
+    for directory, names, files in os.walk(top):
+        names.sort()
+        below = directory.removeprefix(top)
+        for name in sorted((*names, *files)):
+            yield below + b"/" + name, os.lstat(directory + b"/" + name)
+
+
+def _facts(status: os.stat_result) -> tuple[int, ...]:
+    size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    return (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, size)
+
+
+def _differ(old: bytes, before: os.stat_result, new: bytes, after: os.stat_result) -> bool:
+    if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
+        return False
+    if _facts(before) != _facts(after) or _attributes(old) != _attributes(new):
+        return True
+    if stat.S_ISLNK(before.st_mode):
+        return os.readlink(old) != os.readlink(new)
+    return stat.S_ISREG(before.st_mode) and not filecmp.cmp(old, new, shallow=False)
+
+
+def _attributes(path: bytes) -> dict[str, bytes]:
+    found = {}
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(path, follow_symlinks=False):
+            found[name] = os.getxattr(path, name, follow_symlinks=False)
+    return found
