@@ -107,7 +107,7 @@ def folded(site: Site, change: tree.Difference, platform: Platform) -> dict[str,
         if paths := getattr(change, what):
             changes[what] = {"files": list(paths)}
     if platform.dhcp_config in (*change.added, *change.changed):
-        before, after = _hosts((tree.read(platform.dhcp_config) or b"").decode()), _hosts_of(site)
+        before, after = _hosts(tree.read(platform.dhcp_config) or b""), _hosts_of(site)
         for what, names in (
             ("added", after.keys() - before.keys()),
             (
@@ -144,8 +144,9 @@ def leases(path: str | None = None) -> dict[str, dict[str, str]]:
     return found
 
 
-def _hosts(config: str) -> dict[str, tuple[str, str]]:
-    return {match[1]: (match[2], match[3]) for match in _HOST.finditer(config)}
+def _hosts(config: bytes) -> dict[str, tuple[str, str]]:
+    text = config.decode(errors="replace")
+    return {match[1]: (match[2], match[3]) for match in _HOST.finditer(text)}
 
 
 def _hosts_of(site: Site) -> dict[str, tuple[str, str]]:

@@ -56,6 +56,17 @@ def test_several_networks_on_several_interfaces(salt_call, pillar, config):
     subprocess.run(["dhcpd", "-t", "-4", "-cf", str(config)], check=True)
 
 
+def test_what_somebody_wrote_into_it_goes_whatever_it_is(salt_call, pillar, config, testmode):
+    salt_call(pillar).state("diskless_dhcpd.managed")
+    wanted = config.read_bytes()
+    config.write_bytes(wanted.replace(b"node002", b"node999") + b"# caf\xe9\n")
+    ret = salt_call(pillar, test=testmode).state("diskless_dhcpd.managed")
+    assert (ret.result is None) is testmode, ret.comment
+    assert ret.changes["added"] == {"nodes": "node002"}
+    assert ret.changes["removed"] == {"nodes": "node999"}
+    assert (config.read_bytes() == wanted) is not testmode
+
+
 def test_a_node_that_goes_is_the_only_change(salt_call, pillar, config):
     salt_call(pillar).state("diskless_dhcpd.managed")
     del pillar["nodes"]["node003"]
