@@ -192,8 +192,10 @@ class _Build:
             source = None
             if image.source is not None:
                 path = f"{ROOT}:images:{part(name)}:source"
-                if (image.source.directory is None) == (image.source.minion is None):
-                    self._add(path, "not just one of directory and minion", "give one of them")
+                given = (image.source.directory, image.source.archive, image.source.minion)
+                if given.count(None) != len(given) - 1:
+                    what = "not just one of directory, archive and minion"
+                    self._add(path, what, "give one of them")
                 fields = image.source.model_dump()
                 if image.source.minion is not None and image.source.host is None:
                     fields["host"] = image.source.minion

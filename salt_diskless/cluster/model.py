@@ -57,11 +57,14 @@ class Source:
 
     directory
         A directory on the boot server; or None, and then
+    archive
+        an archive of tar on it; or None, and then
     host, user, port, identity, known_hosts
         a golden machine: where ssh reaches it, as whom, with which key and pinned host keys.
     """
 
     directory: str | None = None
+    archive: str | None = None
     minion: str | None = None
     host: str | None = None
     user: str = "root"

@@ -220,6 +220,7 @@ class NetworkIn(_Strict):
 
 class SourceIn(_Strict):
     directory: Path | None = None
+    archive: Path | None = None
     minion: Name | None = None
     host: Annotated[str, _text("give a host name or address", _HOST)] | None = None
     user: Name = "root"

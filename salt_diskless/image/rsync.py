@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.image import identity
-from salt_diskless.image.source import RsyncSource
+from salt_diskless.image.sources import RsyncSource
 
 _COMMON = (
     "--archive",
@@ -49,8 +49,8 @@ def copy(image: Image, source: RsyncSource, destination: str, link: str | None) 
     link
         A tree whose unchanged files become hard links, or None.
     """
-    more = [f"--link-dest={link}"] if link else []
-    _rsync(image, source, destination, more)
+    trees = [*([link] if link else []), *source.links]
+    _rsync(image, source, destination, [f"--link-dest={tree}" for tree in trees])
 
 
 def differences(image: Image, source: RsyncSource, tree: str, own: Sequence[str]) -> list[str]:

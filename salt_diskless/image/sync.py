@@ -18,7 +18,7 @@ from salt_diskless.image import identity, rsync
 from salt_diskless.image.kernels import Kernel, build_initramfs, choose
 from salt_diskless.image.listing import listing
 from salt_diskless.image.packages import packages
-from salt_diskless.image.source import RsyncSource, source_of
+from salt_diskless.image.sources import ImageSource, RsyncSource, archive, source_of
 from salt_diskless.image.versions import (
     Version,
     changing,
@@ -63,51 +63,89 @@ def sync(image: Image, *, test: bool = False) -> Synced:
         return Synced(current.name, current.name, False, "it has no source, so it stays")
     source = source_of(image)
     if test:
-        return _compared(image, source)
+        known = _known(image, source)
+        if known is None and source.mark:
+            # To compare it would have to be unpacked.
+            known = _differs(image, f"{source.shown} is another one")
+        if known is not None:
+            return known
+        with source.opened() as opened:
+            return _compared(image, source, opened)
     with changing(image):
         _drop_incomplete(image)
-        compared = _compared(image, source)
-        if not compared.changed:
-            return compared
+        known = _known(image, source)
+        if known is not None and not known.changed:
+            return known
         newest = _newest(image)
-        if newest is not None and newest.published_at is None:
+        if known is not None and newest is not None and newest.published_at is None:
             # The sync that made it was killed before it could publish it.
             publish(image, newest.name)
-            return replace(compared, new=newest.name)
-        staging = f"{image.location}/.staging"
-        os.makedirs(staging, mode=0o755, exist_ok=True)
-        rsync.copy(image, source, staging, newest.path if newest else None)
-        kernel, which = choose(image, staging)
-        _complete(image, staging, kernel)
-        _refuse_identity(image, staging)
-        name = _publish(image, staging, kernel, source, newest)
-        return replace(compared, new=name, why=f"{which}; from {source.shown}")
+            return replace(known, new=newest.name)
+        with source.opened() as opened:
+            return _taken(image, source, opened, known or _compared(image, source, opened))
+
+
+def _taken(image: Image, source: ImageSource, opened: RsyncSource, compared: Synced) -> Synced:
+    """Make a version of a source that differs, and publish it."""
+    newest = _newest(image)
+    if not compared.changed:
+        if newest is not None and source.mark:
+            # An archive that was made anew holds the same: the next run need not look into it.
+            describe(image, replace(newest, mark=source.mark))
+        return compared
+    staging = f"{image.location}/.staging"
+    os.makedirs(staging, mode=0o755, exist_ok=True)
+    rsync.copy(image, opened, staging, newest.path if newest else None)
+    kernel, which = choose(image, staging)
+    _complete(image, staging, kernel)
+    _refuse_identity(image, staging)
+    name = _publish(image, staging, kernel, source, newest)
+    return replace(compared, new=name, why=f"{which}; from {source.shown}")
 
 
 def _newest(image: Image) -> Version | None:
     return versions(image)[-1] if versions(image) else None
 
 
-def _compared(image: Image, source: RsyncSource) -> Synced:
-    """Return what a sync would do: ``new`` is left open."""
-    current, newest = published(image), _newest(image)
-    old = current.name if current else None
+def _known(image: Image, source: ImageSource) -> Synced | None:
+    """Return what a sync would do, where that can be told without a look into the source."""
+    newest = _newest(image)
     if newest is None:
-        return Synced(old, None, True, f"the first version, from {source.shown}")
+        return _differs(image, f"the first version, from {source.shown}")
     if newest.published_at is None:
-        return Synced(old, None, True, f"{newest.name} is complete, but was never published")
+        return _differs(image, f"{newest.name} is complete, but was never published")
     if newest.scripts != node.digest():
-        return Synced(old, None, True, "the boot scripts are newer")
+        return _differs(image, "the boot scripts are newer")
     if image.kernel is not None and image.kernel != newest.kernel:
-        return Synced(old, None, True, f"kernel {image.kernel} is wanted")
-    changed = rsync.differences(image, source, newest.path, _own_paths(newest.kernel))
+        return _differs(image, f"kernel {image.kernel} is wanted")
+    if source.mark and source.mark == newest.mark:
+        return _same(image, source)
+    return None
+
+
+def _compared(image: Image, source: ImageSource, opened: RsyncSource) -> Synced:
+    """Return what a sync would do; there is a version."""
+    newest = versions(image)[-1]
+    changed = rsync.differences(image, opened, newest.path, _own_paths(newest.kernel))
     if changed:
         some = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
-        return Synced(old, None, True, f"{len(changed)} paths differ: {some}")
+        return _differs(image, f"{len(changed)} paths differ: {some}")
+    return _same(image, source)
+
+
+def _differs(image: Image, why: str) -> Synced:
+    """Return that a new version is wanted: its name is left open."""
+    current = published(image)
+    return Synced(current.name if current else None, None, True, why)
+
+
+def _same(image: Image, source: ImageSource) -> Synced:
+    """Return that none is."""
+    current, newest = published(image), versions(image)[-1]
+    old, why = current.name if current else None, f"{source.shown} has not changed"
     if newest != current:
-        why = f"{source.shown} has not changed since {newest.name}; {old} was published instead"
-        return Synced(old, old, False, why)
-    return Synced(old, old, False, f"{source.shown} has not changed")
+        why += f" since {newest.name}; {old} was published instead"
+    return Synced(old, old, False, why)
 
 
 _MADE = (*identity.VOLATILE, identity.LOGS)
@@ -163,7 +201,7 @@ def _refuse_identity(image: Image, staging: str) -> None:
 
 
 def _publish(
-    image: Image, staging: str, kernel: Kernel, source: RsyncSource, newest: Version | None
+    image: Image, staging: str, kernel: Kernel, source: ImageSource, newest: Version | None
 ) -> str:
     """Make a version of the staging directory, publish it, and return its name."""
     os.makedirs(f"{image.location}/versions", mode=0o755, exist_ok=True)
@@ -182,6 +220,7 @@ def _publish(
         made=now,
         source=source.shown,
         scripts=node.digest(),
+        mark=source.mark,
         listing=held.digest,
         bytes_total=held.total,
         bytes_new=held.new,
@@ -195,7 +234,10 @@ def _publish(
 
 
 def _drop_incomplete(image: Image) -> None:
-    """A tree that a kill left without metadata becomes the staging directory again."""
+    """A tree that a kill left without metadata becomes the staging directory again; what was
+    unpacked is not worth more than its archive."""
+    if os.path.lexists(archive.place(image)):
+        shutil.rmtree(archive.place(image))
     complete = {version.name for version in versions(image)}
     try:
         names = os.listdir(f"{image.location}/versions")

@@ -38,6 +38,8 @@ class Version:
         Digest of the boot scripts in its initramfs.
     published_at
         When it was published first, in seconds since 1970; None for one that never was.
+    mark
+        What its source looked like from outside, where that tells whether it has changed.
     listing
         Digest of its tree's listing (:class:`salt_diskless.image.listing.Listing`).
     bytes_total, bytes_new
@@ -54,6 +56,7 @@ class Version:
     source: str
     scripts: str
     published_at: float | None = None
+    mark: str = ""
     listing: str = ""
     bytes_total: int = 0
     bytes_new: int = 0

@@ -189,18 +189,6 @@ def test_an_exclude_of_the_pillar_is_left_out_also_when_it_comes_later(
     assert (root(location) / "scratch").is_dir()
 
 
-def test_a_source_that_is_not_there_is_said_and_the_published_version_stays(
-    salt_call, pillar, location, golden
-):
-    salt_call(pillar).state("diskless_image.synced")
-    before = root(location)
-    golden.rename(golden.with_name("away"))
-    ret = salt_call(pillar).state("diskless_image.synced")
-    assert ret.result is False
-    assert "diskless:images:tiny:source:directory" in ret.comment
-    assert root(location) == before
-
-
 def test_an_initramfs_that_fails_publishes_nothing(salt_call, pillar, location, golden):
     salt_call(pillar).state("diskless_image.synced")
     before = root(location)
@@ -316,32 +304,3 @@ def test_a_disk_that_went_read_only_is_said_with_its_path(salt_call, pillar, loc
         assert ret.comment == f"{location}/.lock: Read-only file system"
     finally:
         subprocess.run(["umount", str(location)], check=True)
-
-
-def test_a_golden_machine_is_synced_over_ssh(salt_call, pillar, location, sshd, golden):
-    pillar["images"]["tiny"]["source"] = sshd
-    ret = salt_call(pillar).state("diskless_image.synced")
-    assert ret.result is True, ret.comment
-    assert (root(location) / "etc/passwd").read_text() == (golden / "etc/passwd").read_text()
-    assert salt_call(pillar).state("diskless_image.synced").changes == {}
-
-
-def test_a_host_key_that_is_not_the_pinned_one_is_refused(salt_call, pillar, location, sshd):
-    pillar["images"]["tiny"]["source"] = sshd
-    sshd["known_hosts"] = sshd["known_hosts"].replace("known_hosts", "wrong_hosts")
-    ret = salt_call(pillar).state("diskless_image.synced")
-    assert ret.result is False
-    assert "ssh could not log in" in ret.comment and "Host key verification failed" in ret.comment
-    assert not (location / "root").exists()
-
-
-def test_a_golden_machine_that_is_off_is_said_and_what_is_published_stays(
-    salt_call, pillar, location, golden
-):
-    salt_call(pillar).state("diskless_image.synced")
-    before = root(location)
-    pillar["images"]["tiny"]["source"] = {"minion": "golden", "host": "127.0.0.1", "port": 2223}
-    ret = salt_call(pillar).state("diskless_image.synced")
-    assert ret.result is False
-    assert "ssh could not log in" in ret.comment and "Connection refused" in ret.comment
-    assert root(location) == before

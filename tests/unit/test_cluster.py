@@ -140,7 +140,11 @@ def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
         ("images", "rhel5compute", {"scrub": ["/a", "/etc/../x"]}, "scrub:1", "absolute path"),
         ("images", "rhel5compute", {"scrub": ["/etc/**"]}, "scrub:0", "absolute path"),
         ("images", "rhel5compute", {"scrub": ["/"]}, "scrub:0", "absolute path"),
-        ("images", "rhel5compute", {"source": {}}, "source", "directory and minion"),
+        ("images", "rhel5compute", {"source": {}}, "source", "archive and minion"),
+        (
+            *("images", "rhel5compute", {"source": {"directory": "/a/b", "archive": "/c"}}),
+            *("source", "archive and minion"),
+        ),
         ("profiles", "compute", {"profile": "compute"}, "profile", "circle"),
         ("servers", "node002", {"interface": None}, None, "only one of"),
     ],

@@ -1,0 +1,43 @@
+"""What every source of an image is to a sync."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RsyncSource:
+    """What rsync is given.
+
+    location
+        Its source argument, with the slash at the end.
+    shown
+        The source for people.
+    options
+        Options that belong to the way there.
+    links
+        Directories whose files the new version may share: nobody else needs them.
+    """
+
+    location: str
+    shown: str
+    options: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+
+class ImageSource(Protocol):
+    """Where an image is taken from."""
+
+    @property
+    def shown(self) -> str:
+        """The source for people."""
+
+    @property
+    def mark(self) -> str:
+        """What changes whenever the source does, where that can be told from outside; or empty:
+        then rsync has to compare."""
+
+    def opened(self) -> AbstractContextManager[RsyncSource]:
+        """Have it where rsync can read it."""

@@ -1,0 +1,194 @@
+"""Where images come from: a directory, a machine over ssh, an archive."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+import subprocess
+import tarfile
+
+import pytest
+
+from tests.functional.conftest import root
+
+
+def test_a_source_that_is_not_there_is_said_and_the_published_version_stays(
+    salt_call, pillar, location, golden
+):
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    golden.rename(golden.with_name("away"))
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "diskless:images:tiny:source:directory" in ret.comment
+    assert root(location) == before
+
+
+def test_a_golden_machine_is_synced_over_ssh(salt_call, pillar, location, sshd, golden):
+    pillar["images"]["tiny"]["source"] = sshd
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True, ret.comment
+    assert (root(location) / "etc/passwd").read_text() == (golden / "etc/passwd").read_text()
+    assert salt_call(pillar).state("diskless_image.synced").changes == {}
+
+
+def test_a_host_key_that_is_not_the_pinned_one_is_refused(salt_call, pillar, location, sshd):
+    pillar["images"]["tiny"]["source"] = sshd
+    sshd["known_hosts"] = sshd["known_hosts"].replace("known_hosts", "wrong_hosts")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "ssh could not log in" in ret.comment and "Host key verification failed" in ret.comment
+    assert not (location / "root").exists()
+
+
+def test_a_golden_machine_that_is_off_is_said_and_what_is_published_stays(
+    salt_call, pillar, location, golden
+):
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    pillar["images"]["tiny"]["source"] = {"minion": "golden", "host": "127.0.0.1", "port": 2223}
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "ssh could not log in" in ret.comment and "Connection refused" in ret.comment
+    assert root(location) == before
+
+
+@pytest.fixture
+def archive(pillar, golden, tmp_path) -> pathlib.Path:
+    """An archive of the golden root, which the image is taken from."""
+    path = tmp_path / "golden.tar"
+    pack(golden, path)
+    pillar["images"]["tiny"]["source"] = {"archive": str(path)}
+    return path
+
+
+def pack(golden: pathlib.Path, path: pathlib.Path) -> None:
+    """Make an archive by a name that says how it is compressed."""
+    command = ["tar", "--create", "--auto-compress", "--file", path, "-C", golden, "."]
+    subprocess.run(command, check=True)
+
+
+def left_beside(location: pathlib.Path) -> list[str]:
+    return sorted(path.name for path in location.iterdir() if path.name.startswith("."))
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.xz", "tar.zst"])
+def test_an_archive_is_unpacked_once_for_a_version(
+    salt_call, pillar, location, golden, tmp_path, ending, testmode, listing
+):
+    path = tmp_path / f"golden.{ending}"
+    pack(golden, path)
+    pillar["images"]["tiny"]["source"] = {"archive": str(path)}
+    before = listing()
+    ret = salt_call(pillar, test=testmode).state("diskless_image.synced")
+    assert (ret.result is None) is testmode, ret.comment
+    assert (listing() == before) is testmode
+    if testmode:
+        return
+    assert f"from {path}" in ret.comment
+    assert (root(location) / "etc/passwd").read_bytes() == (golden / "etc/passwd").read_bytes()
+    assert (root(location) / "bin/busybox").stat().st_nlink == 1
+    assert left_beside(location) == [".lock"]
+    # As long as it is the same file nobody looks into it.
+    status = path.stat()
+    path.write_bytes(b"x" * status.st_size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    for test in (True, False):
+        ret = salt_call(pillar, test=test).state("diskless_image.synced")
+        assert (ret.result, ret.changes) == (True, {}), ret.comment
+
+
+def test_another_archive_makes_a_version_that_shares_what_is_the_same(
+    salt_call, pillar, location, golden, archive, testmode
+):
+    salt_call(pillar).state("diskless_image.synced")
+    first = root(location)
+    (golden / "etc/motd").write_text("newer\n")
+    pack(golden, archive)
+    ret = salt_call(pillar, test=testmode).state("diskless_image.synced")
+    assert (ret.result is None) is testmode, ret.comment
+    assert ret.changes["tiny"]["old"] == first.name
+    if testmode:
+        return
+    assert (root(location) / "etc/motd").read_text() == "newer\n"
+    assert (root(location) / "bin/busybox").samefile(first / "bin/busybox")
+    assert (first / "bin/busybox").stat().st_nlink == 2
+
+
+def test_an_archive_that_was_made_anew_of_the_same_is_no_change(
+    salt_call, pillar, location, golden, archive
+):
+    salt_call(pillar).state("diskless_image.synced")
+    first = root(location)
+    for _ in range(2):
+        status = archive.stat()
+        os.utime(archive, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+        ret = salt_call(pillar).state("diskless_image.synced")
+        assert (ret.result, ret.changes) == (True, {}), ret.comment
+        # Now it is known, and test mode can tell without unpacking it.
+        ret = salt_call(pillar, test=True).state("diskless_image.synced")
+        assert (ret.result, ret.changes) == (True, {}), ret.comment
+    assert root(location) == first
+
+
+def test_another_exclude_makes_another_version_of_the_same_archive(
+    salt_call, pillar, location, archive
+):
+    salt_call(pillar).state("diskless_image.synced")
+    pillar["images"]["tiny"]["exclude"] = ["/etc/passwd"]
+    assert salt_call(pillar).state("diskless_image.synced").changes
+    assert not (root(location) / "etc/passwd").exists()
+
+
+@pytest.mark.parametrize("how", ["truncated", "no archive", "not there"])
+def test_an_archive_that_cannot_be_unpacked_is_said_and_nothing_is_left(
+    salt_call, pillar, location, archive, how
+):
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    if how == "truncated":
+        os.truncate(archive, archive.stat().st_size // 2)
+    elif how == "no archive":
+        archive.write_text("hello\n" * 1000)
+    else:
+        archive.unlink()
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert ret.comment.startswith("diskless:images:tiny:source:archive: ")
+    assert str(archive) in ret.comment
+    assert root(location) == before
+    assert left_beside(location) == [".lock"]
+
+
+def test_an_archive_writes_nothing_outside_of_its_directory(
+    salt_call, pillar, location, golden, archive, tmp_path
+):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "there").write_text("mine\n")
+    with tarfile.open(archive, "a") as stream:
+        for name in ("../evil", str(outside / "evil"), "./link/evil", "./link/there"):
+            if name == "./link/evil":
+                link = tarfile.TarInfo("./link")
+                link.type, link.linkname = tarfile.SYMTYPE, str(outside)
+                stream.addfile(link)
+            member = tarfile.TarInfo(name)
+            member.size = 5
+            stream.addfile(member, io.BytesIO(b"evil\n"))
+        hard = tarfile.TarInfo("./hard")
+        hard.type, hard.linkname = tarfile.LNKTYPE, str(outside / "there")
+        stream.addfile(hard)
+    salt_call(pillar).state("diskless_image.synced")
+    assert [path.name for path in outside.iterdir()] == ["there"]
+    assert (outside / "there").read_text() == "mine\n"
+    assert (outside / "there").stat().st_nlink == 1
+    assert not (location / "evil").exists() and not (location.parent / "evil").exists()
+
+
+def test_what_a_killed_run_unpacked_is_taken_away(salt_call, pillar, location, archive):
+    (location / ".unpacked/etc").mkdir(parents=True)
+    (location / ".unpacked/etc/old").write_text("of another archive\n")
+    assert salt_call(pillar).state("diskless_image.synced").result is True
+    assert not (root(location) / "etc/old").exists()
+    assert left_beside(location) == [".lock"]
