@@ -16,7 +16,7 @@ def crowd(lab: Lab) -> list[Node]:
     lab.server.salt_call("state.apply", "diskless")
     nodes = [lab.power_on(f"node{number:03d}") for number in range(1, COUNT + 1)]
     for node in nodes:
-        node.wait_for("login", timeout=600)
+        node.wait_for("login")
     return nodes
 
 
@@ -51,4 +51,4 @@ def test_clean_takes_the_configuration_away_and_apply_brings_it_back(lab: Lab, c
     active = lab.server.run("systemctl", "is-active", "isc-dhcp-server", "tftpd-hpa")
     assert active.stdout.split() == ["active", "active"]
     node = lab.power_on("node001")
-    node.wait_for("login", timeout=300)
+    node.wait_for("login")

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.lab import Lab, cache
+from tests.lab.patience import Patience
 from tests.lab.roots import CHECKOUT
 
 # What runs in the background of a shell ignores SIGINT, and so do its children: not this one.
@@ -63,9 +64,9 @@ def test_a_lab_that_is_interrupted_leaves_nothing(lab: Lab, end: signal.Signals)
     assert is_running(keeper)
     running.send_signal(end)
     running.wait()
-    deadline = time.monotonic() + 60
+    patience = Patience(60)
     while left := left_of(pathlib.Path(place), keeper, [pathlib.Path(name) for name in cgroups]):
-        assert time.monotonic() < deadline, left
+        assert not patience.is_over, left
         time.sleep(0.2)
     # The lab beside it did not notice.
     assert lab.server.run("systemctl", "is-active", "multi-user.target").stdout == "active\n"

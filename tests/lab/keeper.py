@@ -17,6 +17,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 
+from tests.lab.patience import Patience
+
 _CGROUPS = pathlib.Path("/sys/fs/cgroup")
 _SWEEP = """
 trap '' INT TERM HUP
@@ -97,8 +99,8 @@ class Keeper:
         self._sweeper.wait()
 
     def _child(self) -> int:
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
+        patience = Patience(10)
+        while not patience.is_over:
             for pid in children(self._process.pid):
                 with contextlib.suppress(FileNotFoundError):
                     if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "sleep":

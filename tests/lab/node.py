@@ -15,6 +15,7 @@ import time
 
 from tests.lab import cache, roots
 from tests.lab.keeper import Keeper, children
+from tests.lab.patience import Patience
 
 #: Signs on a node's console.
 _SIGNS = {"login": r"login: ", "kernel": r"Linux version ", "loader": r"PXELINUX "}
@@ -84,10 +85,13 @@ class Node:
     def wait_for(self, sign: str, timeout: float = 240) -> float:
         """Wait for a sign on the console: ``login``, ``kernel``, ``loader``, or a pattern.
 
+        timeout
+            Seconds, as :class:`Patience` counts them.
+
         Returns the seconds since the node was powered on.
         """
         pattern = re.compile(_SIGNS.get(sign, sign))
-        end = time.monotonic() + timeout
+        patience = Patience(timeout)
         while True:
             text = self.console
             if pattern.search(text):
@@ -97,8 +101,8 @@ class Node:
                 why = "the node gave up"
             elif not self.is_on:
                 why = "the node is off"
-            elif time.monotonic() > end:
-                why = f"waited {timeout:.0f} s"
+            elif patience.is_over:
+                why = f"{time.monotonic() - self.powered_on:.0f} s after it was powered on"
             if why:
                 tail = "\n".join(text.splitlines()[-25:])
                 raise Timeout(f"{self.name}: no {sign!r}: {why}. Its console ends:\n{tail}")
@@ -106,14 +110,14 @@ class Node:
 
     def run(self, command: str, timeout: float = 120, check: bool = True) -> str:
         """Run a shell command in the node, through its second serial port; return its output."""
-        end = time.monotonic() + timeout
+        patience = Patience(timeout)
         if self._agent is None:
             self._agent = socket.socket(socket.AF_UNIX)
             self._agent.connect(str(self._agent_path))
         self._asked += 1
         encoded = base64.b64encode(command.encode()).decode()
         self._agent.sendall(f"{self._asked} {encoded}\n".encode())
-        answer = self._answer(rf"LAB {self._asked} (\d+) (\S*)\r?\n", end, command)
+        answer = self._answer(rf"LAB {self._asked} (\d+) (\S*)\r?\n", patience, command)
         output = base64.b64decode(answer[2]).decode(errors="replace")
         if check and answer[1] != "0":
             raise AssertionError(f"{self.name}: {command!r} ended with {answer[1]}: {output}")
@@ -133,18 +137,17 @@ class Node:
             self._agent.close()
             self._agent = None
 
-    def _answer(self, pattern: str, end: float, command: str) -> re.Match[str]:
+    def _answer(self, pattern: str, patience: Patience, command: str) -> re.Match[str]:
         assert self._agent is not None
         while True:
             match = re.search(pattern, self._buffer.decode(errors="replace"))
             if match:
                 self._buffer = b""
                 return match
-            left = end - time.monotonic()
-            if left <= 0:
+            if patience.is_over:
                 raise Timeout(f"{self.name}: no answer to {command!r}; its console ends:\n"
                               + self.console[-1500:])  # fmt: skip
-            self._agent.settimeout(left)
+            self._agent.settimeout(1)
             with contextlib.suppress(TimeoutError):
                 data = self._agent.recv(65536)
                 if not data:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.lab import roots
 from tests.lab.keeper import Keeper, children
+from tests.lab.patience import Patience
 
 #: What of a checkout a wheel is made of.
 _SOURCE = ("setup.cfg", "pyproject.toml", "salt_diskless", "states", "README.md", "LICENSE")
@@ -98,10 +99,10 @@ class Server:
         pillar and SLS are those of ``salt_call``."""
         for command in ("salt-master", "salt-minion"):
             self.run("systemd-run", f"--unit=lab-{command}", f"/opt/salt/bin/{command}", *_MANAGED)
-        end = time.monotonic() + 120
+        patience = Patience(120)
         ping = ["/opt/salt/bin/salt", *_MANAGED, "--timeout=5", "bootserver", "test.ping"]
         while "True" not in self.run(*ping, check=False).stdout:
-            if time.monotonic() > end:
+            if patience.is_over:
                 raise RuntimeError(f"no minion at the master: {self.journal('lab-salt-minion')}")
 
     def salt(self, function: str, *arguments: str, test: bool = False) -> Any:
@@ -173,8 +174,8 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
+        patience = Patience(60)
+        while not patience.is_over:
             if process.poll() is not None:
                 break
             leader = _leader(process.pid)
