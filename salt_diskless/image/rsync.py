@@ -36,7 +36,7 @@ _SENTENCES = {
     30: "nothing came for too long",
     35: "nobody answered in time",
     127: "rsync or ssh is not installed",
-    255: "ssh could not log in to the golden machine",
+    255: "the connection broke (ssh)",
 }
 #: rsync's words, with 12 or 255 by chance, when the other end never spoke.
 _NEVER_SPOKE = "(0 bytes received so far)"

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
-from salt.exceptions import CommandExecutionError
 
 from salt_diskless.image import identity
-from tests.conftest import CHECKOUT
 from tests.functional.conftest import root
 
 
@@ -198,109 +192,3 @@ def test_an_initramfs_that_fails_publishes_nothing(salt_call, pillar, location, 
     assert "no space left" in ret.comment
     assert root(location) == before
     assert "diskless" not in pathlib.Path("/proc/mounts").read_text().replace("pytest", "")
-
-
-_SYNC = """
-import sys
-from salt_diskless.cluster import Image, Source
-from salt_diskless.image.sync import sync
-sync(Image("tiny", "tiny", sys.argv[1], Source(directory=sys.argv[2])))
-"""
-
-
-def start_sync(location: pathlib.Path, golden: pathlib.Path) -> subprocess.Popen:
-    command = [sys.executable, "-c", _SYNC, str(location), str(golden)]
-    return subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.fixture
-def slow_initramfs(golden) -> pathlib.Path:
-    """The golden root's mkinitramfs says that it runs, and does not end."""
-    script = golden / "usr/sbin/mkinitramfs"
-    script.write_text('#!/bin/sh\n: > "$2"\nsleep 600\n')
-    return script
-
-
-def wait_until_nobody_works_in(location: pathlib.Path, seconds: float = 20) -> None:
-    """Wait until no process is left that was started to write below ``location``."""
-    end = time.monotonic() + seconds
-    while True:
-        found = subprocess.run(["pgrep", "-f", str(location)], capture_output=True, check=False)
-        if not found.stdout:
-            return
-        assert time.monotonic() < end, f"still at work in {location}: {found.stdout.decode()}"
-        time.sleep(0.05)
-
-
-def wait_for(path: pathlib.Path, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not come"
-        time.sleep(0.02)
-
-
-def test_killed_half_way_it_leaves_the_published_version_and_the_next_sync_goes_on(
-    salt_call, pillar, location, golden, slow_initramfs
-):
-    fast = slow_initramfs.read_text().replace("sleep 600", "true")
-    slow = slow_initramfs.read_text()
-    slow_initramfs.write_text(fast)
-    salt_call(pillar).state("diskless_image.synced")
-    before = root(location)
-    slow_initramfs.write_text(slow)
-    running = start_sync(location, golden)
-    wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    wait_until_nobody_works_in(location)
-    assert root(location) == before
-    assert [version.name for version in (location / "versions").iterdir()] == [before.name]
-    slow_initramfs.write_text(fast + "# newer\n")
-    ret = salt_call(pillar).state("diskless_image.synced")
-    assert ret.result is True, ret.comment
-    assert root(location) != before
-    assert not (location / ".staging").exists()
-    left = [str(path) for path in root(location).rglob("*.new")]
-    assert left == []
-
-
-def test_while_a_sync_runs_nothing_else_changes_the_images_versions(
-    salt_call, pillar, location, golden, listing
-):
-    call = salt_call(pillar)
-    for content in ("one\n", "two\n"):
-        (golden / "etc/motd").write_text(content)
-        assert call.state("diskless_image.synced").result is True
-    slow = golden / "usr/sbin/mkinitramfs"
-    slow.write_text('#!/bin/sh\n: > "$2"\nsleep 600\n')
-    running = start_sync(location, golden)
-    try:
-        wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
-        before = listing()
-        assert "it at work" in call.state("diskless_image.synced").comment
-        newest = root(location).name
-        for name, arguments in {
-            "sync": {},
-            "publish": {"name": "tiny", "version": newest},
-            "rollback": {"name": "tiny"},
-            "prune": {"keep": 1},
-        }.items():
-            with pytest.raises(CommandExecutionError, match="diskless:images:tiny: found it at wo"):
-                call.modules[f"diskless_image.{name}"](**arguments)
-        # What only looks does not have to wait.
-        assert call.modules["diskless_image.prune"](keep=1, test=True)["tiny"]["removed"]
-        assert listing() == before
-    finally:
-        running.kill()
-        running.wait()
-
-
-def test_a_disk_that_went_read_only_is_said_with_its_path(salt_call, pillar, location):
-    location.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", str(location)], check=True)
-    try:
-        ret = salt_call(pillar).state("diskless_image.synced")
-        assert ret.result is False
-        assert ret.comment == f"{location}/.lock: Read-only file system"
-    finally:
-        subprocess.run(["umount", str(location)], check=True)

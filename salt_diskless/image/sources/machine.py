@@ -18,6 +18,8 @@ class Machine:
     def __init__(self, source: Source):
         ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-p", str(source.port)]
         ssh += ["-o", "StrictHostKeyChecking=yes"]
+        # A machine that was switched off half-way is given up after half a minute.
+        ssh += ["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"]
         if source.identity is not None:
             ssh += ["-o", "IdentitiesOnly=yes", "-i", source.identity]
         if source.known_hosts is not None:

@@ -1,0 +1,239 @@
+"""A sync meets a kill, a full disk, a dead network, another sync: what is published stays."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from salt_diskless.image.listing import listing as tree_listing
+from tests.conftest import CHECKOUT
+from tests.functional.conftest import root
+
+_SYNC = """
+import sys
+from salt_diskless.cluster import Image, Source
+from salt_diskless.image.sync import sync
+sync(Image("tiny", "tiny", sys.argv[1], Source(directory=sys.argv[2])))
+"""
+
+
+def start_sync(location: pathlib.Path, golden: pathlib.Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", _SYNC, str(location), str(golden)]
+    return subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def slow_initramfs(golden) -> pathlib.Path:
+    """The golden root's mkinitramfs says that it runs, and does not end."""
+    script = golden / "usr/sbin/mkinitramfs"
+    script.write_text('#!/bin/sh\n: > "$2"\nsleep 600\n')
+    return script
+
+
+def wait_until_nobody_works_in(location: pathlib.Path, seconds: float = 20) -> None:
+    """Wait until no process is left that was started to write below ``location``."""
+    end = time.monotonic() + seconds
+    while True:
+        found = subprocess.run(["pgrep", "-f", str(location)], capture_output=True, check=False)
+        if not found.stdout:
+            return
+        assert time.monotonic() < end, f"still at work in {location}: {found.stdout.decode()}"
+        time.sleep(0.05)
+
+
+def wait_for(path: pathlib.Path, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def test_killed_half_way_it_leaves_the_published_version_and_the_next_sync_goes_on(
+    salt_call, pillar, location, golden, slow_initramfs
+):
+    fast = slow_initramfs.read_text().replace("sleep 600", "true")
+    slow = slow_initramfs.read_text()
+    slow_initramfs.write_text(fast)
+    salt_call(pillar).state("diskless_image.synced")
+    before = root(location)
+    slow_initramfs.write_text(slow)
+    running = start_sync(location, golden)
+    wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    wait_until_nobody_works_in(location)
+    assert root(location) == before
+    assert [version.name for version in (location / "versions").iterdir()] == [before.name]
+    slow_initramfs.write_text(fast + "# newer\n")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True, ret.comment
+    assert root(location) != before
+    assert not (location / ".staging").exists()
+    left = [str(path) for path in root(location).rglob("*.new")]
+    assert left == []
+
+
+def test_while_a_sync_runs_nothing_else_changes_the_images_versions(
+    salt_call, pillar, location, golden, listing
+):
+    call = salt_call(pillar)
+    for content in ("one\n", "two\n"):
+        (golden / "etc/motd").write_text(content)
+        assert call.state("diskless_image.synced").result is True
+    slow = golden / "usr/sbin/mkinitramfs"
+    slow.write_text('#!/bin/sh\n: > "$2"\nsleep 600\n')
+    running = start_sync(location, golden)
+    try:
+        wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
+        before = listing()
+        assert "it at work" in call.state("diskless_image.synced").comment
+        newest = root(location).name
+        for name, arguments in {
+            "sync": {},
+            "publish": {"name": "tiny", "version": newest},
+            "rollback": {"name": "tiny"},
+            "prune": {"keep": 1},
+        }.items():
+            with pytest.raises(CommandExecutionError, match="diskless:images:tiny: found it at wo"):
+                call.modules[f"diskless_image.{name}"](**arguments)
+        # What only looks does not have to wait.
+        assert call.modules["diskless_image.prune"](keep=1, test=True)["tiny"]["removed"]
+        assert listing() == before
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_a_disk_that_went_read_only_is_said_with_its_path(salt_call, pillar, location):
+    location.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", str(location)], check=True)
+    try:
+        ret = salt_call(pillar).state("diskless_image.synced")
+        assert ret.result is False
+        assert ret.comment == f"{location}/.lock: Read-only file system"
+    finally:
+        subprocess.run(["umount", str(location)], check=True)
+
+
+@pytest.fixture
+def larger(golden: pathlib.Path) -> pathlib.Path:
+    """A golden root that it takes a while to copy."""
+    for number in range(800):
+        place = golden / f"usr/share/{number % 50:02d}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}").write_bytes(os.urandom(2000))
+    return golden
+
+
+def content(tree: pathlib.Path) -> dict[str, bytes]:
+    """Return every regular file of a tree with what it holds."""
+    return {
+        str(path.relative_to(tree)): path.read_bytes()
+        for path in tree.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def state_of(version: pathlib.Path) -> tuple[str, dict[str, bytes]]:
+    """Return all that a version is: the digest of its listing, and what its files hold."""
+    return tree_listing(str(version)).digest, content(version)
+
+
+def test_killed_at_twenty_moments_what_is_published_is_what_it_was(
+    salt_call, pillar, location, larger
+):
+    begun = time.monotonic()
+    start_sync(location, larger).communicate()
+    takes = time.monotonic() - begun
+    reached = set()
+    for moment in range(1, 21):
+        before, was = root(location), state_of(root(location))
+        for number in range(0, 800, 7):
+            path = larger / f"usr/share/{number % 50:02d}/{number}"
+            path.write_text(f"{moment} {number}\n")
+        running = start_sync(location, larger)
+        time.sleep(takes * moment / 20)
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+        wait_until_nobody_works_in(location)
+        assert state_of(before) == was, moment
+        now = root(location)
+        reached.add((now != before, (location / ".staging").exists()))
+        if now != before:
+            assert content(now)["usr/share/00/0"] == b"%d 0\n" % moment
+        ret = salt_call(pillar).state("diskless_image.synced")
+        assert ret.result is True, (moment, ret.comment)
+        assert content(root(location))["usr/share/27/777"] == b"%d 777\n" % moment
+        assert not (location / ".staging").exists()
+        salt_call(pillar).modules["diskless_image.prune"](keep=1)
+    # The moments were before, during and perhaps after the work.
+    assert (False, True) in reached and (False, False) in reached
+
+
+def test_a_full_disk_is_said_and_with_more_room_the_next_sync_goes_on(
+    salt_call, pillar, location, larger
+):
+    location.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "none", str(location), "-o"]
+    subprocess.run([*mount, "size=32m"], check=True)
+    try:
+        assert salt_call(pillar).state("diskless_image.synced").result is True
+        before, was = root(location), state_of(root(location))
+        (larger / "usr/share/large").write_bytes(os.urandom(40 << 20))
+        ret = salt_call(pillar).state("diskless_image.synced")
+        assert ret.result is False
+        assert "is the disk full?" in ret.comment and "No space left" in ret.comment
+        assert root(location) == before and state_of(before) == was
+        assert salt_call(pillar, test=True).state("diskless_image.synced").result is None
+        subprocess.run([*mount, "remount,size=200m"], check=True)
+        assert salt_call(pillar).state("diskless_image.synced").result is True
+        assert (root(location) / "usr/share/large").stat().st_size == 40 << 20
+    finally:
+        subprocess.run(["umount", "-l", str(location)], check=True)
+
+
+def test_a_network_that_is_unplugged_ends_the_sync_and_the_next_one_goes_on(
+    salt_call, pillar, location, golden, sshd
+):
+    pillar["images"]["tiny"]["source"] = sshd
+    assert salt_call(pillar).state("diskless_image.synced").result is True
+    before, was = root(location), state_of(root(location))
+    (golden / "large").write_bytes(os.urandom(200 << 20))
+    call = salt_call(pillar)
+    with cut_when(lambda: any(location.glob(".staging/.large.*"))):
+        ret = call.state("diskless_image.synced")
+    assert ret.result is False
+    assert "the connection broke" in ret.comment, ret.comment
+    assert root(location) == before and state_of(before) == was
+    assert salt_call(pillar).state("diskless_image.synced").result is True
+    assert (root(location) / "large").stat().st_size == 200 << 20
+
+
+@contextlib.contextmanager
+def cut_when(sign: Callable[[], bool]) -> Iterator[None]:
+    """Take the network away when ``sign`` comes true, and give it back at the end."""
+
+    def watch() -> None:
+        while not sign() and not over.wait(0.001):
+            pass
+        subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
+
+    over = threading.Event()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
