@@ -1,8 +1,8 @@
 """What a distribution calls its packages, services and files. ``map.jinja`` shows it to the SLS.
 
-Sources: the file lists of Debian's isc-dhcp-server, tftpd-hpa, pxelinux, syslinux-common and
-nfs-kernel-server; RHEL 8/9's dhcp-server, tftp-server, syslinux and nfs-utils; openSUSE Leap's
-dhcp-server, tftp, syslinux and nfs-kernel-server.
+Sources: the file lists of Debian's isc-dhcp-server, tftpd-hpa, pxelinux, syslinux-common,
+nfs-kernel-server and rsync; RHEL 9's dhcp-server, tftp-server, syslinux, nfs-utils and
+rsync-rrsync; openSUSE Leap's dhcp-server, tftp, syslinux, nfs-kernel-server and rsync.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ class Platform:
     tftp_defaults, tftp_root_key
         The file and its shell variable that say which directory the TFTP daemon serves; None where
         it always serves ``tftp_root``.
+    golden_packages, ssh_service, rrsync
+        What a golden machine needs to be read: its packages, the service of sshd, and the program
+        that holds an ssh key to rsync (rrsync(1)).
     pxelinux, pxelinux_modules
         The loader, and the directory of its ``*.c32`` modules.
     """
 
     image_packages: tuple[str, ...]
+    golden_packages: tuple[str, ...]
+    ssh_service: str
+    rrsync: str
     dhcp_packages: tuple[str, ...]
     dhcp_service: str
     dhcp_config: str
@@ -54,6 +60,9 @@ class Platform:
 
 _DEBIAN = Platform(
     image_packages=("rsync", "openssh-client"),
+    golden_packages=("rsync", "openssh-server", "python3"),
+    ssh_service="ssh",
+    rrsync="/usr/bin/rrsync",
     dhcp_packages=("isc-dhcp-server",),
     dhcp_service="isc-dhcp-server",
     dhcp_config="/etc/dhcp/dhcpd.conf",
@@ -75,6 +84,9 @@ _DEBIAN = Platform(
 
 _REDHAT = Platform(
     image_packages=("rsync", "openssh-clients"),
+    golden_packages=("rsync", "rsync-rrsync", "openssh-server"),
+    ssh_service="sshd",
+    rrsync="/usr/bin/rrsync",
     dhcp_packages=("dhcp-server",),
     dhcp_service="dhcpd",
     dhcp_config="/etc/dhcp/dhcpd.conf",
@@ -96,6 +108,7 @@ _REDHAT = Platform(
 
 _SUSE = replace(
     _REDHAT,
+    golden_packages=("rsync", "openssh-server", "python3"),
     dhcp_config="/etc/dhcpd.conf",
     dhcp_defaults="/etc/sysconfig/dhcpd",
     dhcp_interfaces_key="DHCPD_INTERFACE",

@@ -210,6 +210,9 @@ class _Build:
                     exclude=tuple(image.exclude),
                     scrub=tuple(image.scrub),
                     kernel=image.kernel,
+                    packages=tuple(image.packages),
+                    absent_packages=tuple(image.absent_packages),
+                    golden_states=tuple(image.golden_states),
                 ),
             )
 

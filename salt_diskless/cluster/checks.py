@@ -22,6 +22,7 @@ def between(
     yield from _server_addresses(servers)
     yield from _networks(networks)
     yield from _locations(images)
+    yield from _golden(images)
     yield from _unique(nodes)
     yield from _node_addresses(servers, networks, nodes)
 
@@ -108,6 +109,35 @@ def _locations(images: Mapping[str, Image]) -> Iterator[Problem]:
                 location[:-1],
                 f"give one of its own: diskless:images:{owner}:location is {above[:-1]}",
             )
+
+
+def _golden(images: Mapping[str, Image]) -> Iterator[Problem]:
+    """What a golden machine is to have goes to a machine, and is not to be absent as well."""
+    machines: dict[str, dict[str, str]] = {}
+    for image in images.values():
+        path = f"diskless:images:{image.name}"
+        minion = image.source.minion if image.source is not None else None
+        if minion is None:
+            for key in ("packages", "absent_packages", "golden_states"):
+                if getattr(image, key):
+                    yield Problem(
+                        f"{path}:{key}",
+                        f"{len(getattr(image, key))} of them, and no golden machine",
+                        "leave it out, or name the machine in source:minion",
+                    )
+            continue
+        for index, package in enumerate(image.packages):
+            machines.setdefault(minion, {})[package] = f"{path}:packages:{index}"
+    for image in images.values():
+        minion = image.source.minion if image.source is not None else None
+        for index, package in enumerate(image.absent_packages):
+            wanted = machines.get(minion or "", {}).get(package)
+            if wanted is not None:
+                yield Problem(
+                    f"diskless:images:{image.name}:absent_packages:{index}",
+                    package,
+                    f"leave it out: {wanted} has the same machine have it",
+                )
 
 
 def _unique(nodes: Sequence[tuple[str, Node]]) -> Iterator[Problem]:

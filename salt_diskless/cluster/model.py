@@ -60,7 +60,8 @@ class Source:
     archive
         an archive of tar on it; or None, and then
     host, user, port, identity, known_hosts
-        a golden machine: where ssh reaches it, as whom, with which key and pinned host keys.
+        a golden machine: where ssh reaches it, as whom, with which key and pinned host keys (None:
+        those that the project has made and pinned).
     """
 
     directory: str | None = None
@@ -82,6 +83,8 @@ class Image:
     scrub
         What is the golden node's alone, beside what the project knows of: left out, and looked for
         in the new version.
+    packages, absent_packages, golden_states
+        What the golden machine must have, must not have, and the SLS that it is given.
     """
 
     name: str
@@ -91,6 +94,9 @@ class Image:
     exclude: tuple[str, ...] = ()
     scrub: tuple[str, ...] = ()
     kernel: str | None = None
+    packages: tuple[str, ...] = ()
+    absent_packages: tuple[str, ...] = ()
+    golden_states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,29 @@ class Cluster:
     images: Mapping[str, Image]
     nodes: Mapping[str, Node]
     lookup: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def golden(self, minion_id: str) -> tuple[Image, ...]:
+        """Return the images that are taken from one golden machine.
+
+        Raises :class:`DisklessError` when ``minion_id`` is none of this cluster.
+        """
+        minions = {
+            name: image.source.minion
+            for name, image in self.images.items()
+            if image.source is not None and image.source.minion is not None
+        }
+        images = tuple(self.images[name] for name, who in minions.items() if who == minion_id)
+        if not images:
+            known = ", ".join(sorted({*minions.values()})) or "none"
+            raise DisklessError(
+                f"diskless:images: found no image whose source is the minion {minion_id!r}, only: "
+                f"{known}; name it there, or do not target it with diskless.golden"
+            )
+        return images
+
+    def servers_of(self, image: Image) -> tuple[str, ...]:
+        """Return the boot servers that have an image, by minion id."""
+        return tuple(name for name in self.servers if image.name in self.served_by(name).images)
 
     def served_by(self, minion_id: str) -> Site:
         """Return what one boot server has to do.

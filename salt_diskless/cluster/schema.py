@@ -26,6 +26,8 @@ _PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]+")
 _KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]{1,3})?")
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
+_SLS = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252})")
 
 #: Words of the kernel line that the project writes itself.
@@ -184,6 +186,7 @@ ScrubPath = Annotated[
     str,
     _text("give an absolute path, whose parts may have * and ?, like /etc/krb5.keytab", _SCRUB),
 ]
+Package = Annotated[str, _text("give a package's name, like openssh-server", _PACKAGE)]
 Location = Annotated[Path, AfterValidator(_location)]
 Text = Annotated[
     str, _text("give one line without quotes, backslashes or control characters", _TEXT)
@@ -238,6 +241,11 @@ class ImageIn(_Strict):
     ] = []
     scrub: list[ScrubPath] = []
     kernel: Name | None = None
+    packages: list[Package] = []
+    absent_packages: list[Package] = []
+    golden_states: list[
+        Annotated[str, _text("give an SLS as a top file has it, like compute.node", _SLS)]
+    ] = []
 
 
 class EntryIn(_Strict):
@@ -285,6 +293,9 @@ class LookupIn(_Strict):
     """What ``map.jinja`` knows for each distribution and the pillar may replace."""
 
     image_packages: list[Name] | None = None
+    golden_packages: list[Name] | None = None
+    ssh_service: Name | None = None
+    rrsync: Path | None = None
     dhcp_packages: list[Name] | None = None
     dhcp_service: Name | None = None
     dhcp_config: Path | None = None

@@ -24,6 +24,7 @@ from salt_diskless.image.versions import (
     changing,
     describe,
     describe_packages,
+    latest,
     next_name,
     publish,
     published,
@@ -36,7 +37,8 @@ class Synced:
     """What a sync did (or, in test mode, would do).
 
     old, new
-        Names of the versions that were and are published; ``new`` is None in test mode.
+        The published version, and the one that is published now or was made to be; ``new`` is None
+        in test mode.
     changed
         Whether there is a new version, or would be.
     why
@@ -49,10 +51,13 @@ class Synced:
     why: str
 
 
-def sync(image: Image, *, test: bool = False) -> Synced:
+def sync(image: Image, *, publishes: bool = True, test: bool = False) -> Synced:
     """Bring an image up to its source: a new version, published, if the newest one differs. A
     published version that is older than that one is somebody's choice and stays.
 
+    publishes
+        Whether the new version is published; a newest version that never was waits for somebody
+        who does.
     test
         Touch nothing.
 
@@ -63,31 +68,38 @@ def sync(image: Image, *, test: bool = False) -> Synced:
         return Synced(current.name, current.name, False, "it has no source, so it stays")
     source = source_of(image)
     if test:
-        known = _known(image, source)
-        if known is None and source.mark:
-            # To compare it would have to be unpacked.
-            known = _differs(image, f"{source.shown} is another one")
-        if known is not None:
-            return known
-        with source.opened() as opened:
-            return _compared(image, source, opened)
+        would = _foretold(image, source)
+        newest = latest(image)
+        if publishes and not would.changed and newest is not None and newest.published_at is None:
+            return _differs(image, f"{newest.name} is complete, but was never published")
+        return would
     with changing(image):
         _drop_incomplete(image)
-        known = _known(image, source)
-        if known is not None and not known.changed:
-            return known
-        newest = _newest(image)
-        if known is not None and newest is not None and newest.published_at is None:
-            # The sync that made it was killed before it could publish it.
+        done = _known(image, source)
+        if done is None or done.changed:
+            with source.opened() as opened:
+                done = _taken(image, source, opened, done or _compared(image, source, opened))
+        newest = latest(image)
+        if publishes and newest is not None and newest.published_at is None:
             publish(image, newest.name)
-            return replace(known, new=newest.name)
-        with source.opened() as opened:
-            return _taken(image, source, opened, known or _compared(image, source, opened))
+            return replace(done, new=newest.name, changed=True)
+        return done
+
+
+def _foretold(image: Image, source: ImageSource) -> Synced:
+    """Return what a sync would do; nothing is touched."""
+    known = _known(image, source)
+    if known is not None:
+        return known
+    if source.mark:  # To compare it would have to be unpacked.
+        return _differs(image, f"{source.shown} is another one")
+    with source.opened() as opened:
+        return _compared(image, source, opened)
 
 
 def _taken(image: Image, source: ImageSource, opened: RsyncSource, compared: Synced) -> Synced:
-    """Make a version of a source that differs, and publish it."""
-    newest = _newest(image)
+    """Make a version of a source that differs."""
+    newest = latest(image)
     if not compared.changed:
         if newest is not None and source.mark:
             # An archive that was made anew holds the same: the next run need not look into it.
@@ -99,21 +111,15 @@ def _taken(image: Image, source: ImageSource, opened: RsyncSource, compared: Syn
     kernel, which = choose(image, staging)
     _complete(image, staging, kernel)
     _refuse_identity(image, staging)
-    name = _publish(image, staging, kernel, source, newest)
+    name = _version(image, staging, kernel, source, newest)
     return replace(compared, new=name, why=f"{which}; from {source.shown}")
-
-
-def _newest(image: Image) -> Version | None:
-    return versions(image)[-1] if versions(image) else None
 
 
 def _known(image: Image, source: ImageSource) -> Synced | None:
     """Return what a sync would do, where that can be told without a look into the source."""
-    newest = _newest(image)
+    newest = latest(image)
     if newest is None:
         return _differs(image, f"the first version, from {source.shown}")
-    if newest.published_at is None:
-        return _differs(image, f"{newest.name} is complete, but was never published")
     if newest.scripts != node.digest():
         return _differs(image, "the boot scripts are newer")
     if image.kernel is not None and image.kernel != newest.kernel:
@@ -125,7 +131,8 @@ def _known(image: Image, source: ImageSource) -> Synced | None:
 
 def _compared(image: Image, source: ImageSource, opened: RsyncSource) -> Synced:
     """Return what a sync would do; there is a version."""
-    newest = versions(image)[-1]
+    newest = latest(image)
+    assert newest is not None
     changed = rsync.differences(image, opened, newest.path, _own_paths(newest.kernel))
     if changed:
         some = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
@@ -141,9 +148,9 @@ def _differs(image: Image, why: str) -> Synced:
 
 def _same(image: Image, source: ImageSource) -> Synced:
     """Return that none is."""
-    current, newest = published(image), versions(image)[-1]
+    current, newest = published(image), latest(image)
     old, why = current.name if current else None, f"{source.shown} has not changed"
-    if newest != current:
+    if newest is not None and newest != current:
         why += f" since {newest.name}; {old} was published instead"
     return Synced(old, old, False, why)
 
@@ -200,10 +207,10 @@ def _refuse_identity(image: Image, staging: str) -> None:
         )
 
 
-def _publish(
+def _version(
     image: Image, staging: str, kernel: Kernel, source: ImageSource, newest: Version | None
 ) -> str:
-    """Make a version of the staging directory, publish it, and return its name."""
+    """Make a version of the staging directory, and return its name."""
     os.makedirs(f"{image.location}/versions", mode=0o755, exist_ok=True)
     now = time.time()
     name = next_name(image, now)
@@ -229,7 +236,6 @@ def _publish(
     flush([staging])
     os.rename(staging, path)
     describe(image, version)
-    publish(image, name)
     return name
 
 

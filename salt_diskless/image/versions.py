@@ -104,6 +104,11 @@ def find(image: Image, name: str) -> Version:
     return version
 
 
+def latest(image: Image) -> Version | None:
+    """Return the version that was made last, or None."""
+    return versions(image)[-1] if versions(image) else None
+
+
 def check_pins(site: Site) -> None:
     """Raise :class:`DisklessError` for the versions that nodes are pinned to and that are not
     there."""

@@ -44,11 +44,16 @@ def validate() -> dict[str, Any]:
     }
 
 
-def problem() -> str:
+def problem(role: str = "server", image: str | None = None) -> str:
     """
-    Return what keeps this minion from being a boot server: all that is wrong in the pillar, that it
-    is no boot server there, or that nobody has described its distribution. Nothing when all is
-    right.
+    Return what keeps this minion from its role: all that is wrong in the pillar, that it has no
+    such role there, or that nobody has described its distribution. Nothing when all is right.
+
+    role
+        ``server``: it is a boot server. ``golden``: images are taken from it. ``master``: it
+        orchestrates what those do.
+    image
+        What the master is to deal with; default is every image.
 
     CLI Example:
 
@@ -57,7 +62,13 @@ def problem() -> str:
         salt-call diskless.problem
     """
     try:
-        site()
+        if role == "master":
+            __salt__["diskless_golden.orchestration"](image)
+            return ""
+        if role == "golden":
+            __salt__["diskless_golden.plan"]()
+        else:
+            site()
         platform()
     except CommandExecutionError as err:
         return str(err)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import kernels as kernel_lists
+from salt_diskless.image import keys, versions
 from salt_diskless.image import listing as listings
 from salt_diskless.image import packages as package_lists
 from salt_diskless.image import prune as pruning
 from salt_diskless.image import sync as syncing
-from salt_diskless.image import versions
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -26,13 +27,18 @@ __func_alias__ = {"list_": "list"}
 
 
 @adapter.execution
-def sync(name: str | None = None, test: bool = False) -> dict[str, dict[str, Any]]:
+def sync(
+    name: str | None = None, publish: bool = True, test: bool = False
+) -> dict[str, dict[str, Any]]:
     """
     Bring images up to their sources: where anything differs from the newest version, a new one is
     made and published.
 
     name
         One image; default is every image of this boot server.
+    publish
+        With False what is published stays; the new version waits for ``diskless_image.publish``,
+        or for the next sync that publishes.
     test
         Touch nothing, and return what would be done.
 
@@ -46,7 +52,7 @@ def sync(name: str | None = None, test: bool = False) -> dict[str, dict[str, Any
     """
     done = {}
     for image in _images(name):
-        result = syncing.sync(image, test=test)
+        result = syncing.sync(image, publishes=publish, test=test)
         if test and result.changed:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
         done[image.name] = {
@@ -190,7 +196,7 @@ def kernels(name: str) -> list[str]:
 
 
 @adapter.execution
-def publish(name: str, version: str) -> dict[str, Any]:
+def publish(name: str, version: str | None = None) -> dict[str, Any]:
     """
     Make a version the one that the image's nodes boot next, and write the loader's files anew;
     running nodes keep theirs. It stays the published one until the image's source changes.
@@ -198,7 +204,7 @@ def publish(name: str, version: str) -> dict[str, Any]:
     name
         The image.
     version
-        One of the versions that ``diskless_image.list`` shows.
+        One of the versions that ``diskless_image.list`` shows; default is the newest.
 
     Returns ``{"old": version, "new": version, "loader": changes of the TFTP root}``.
 
@@ -209,7 +215,7 @@ def publish(name: str, version: str) -> dict[str, Any]:
         salt-call diskless_image.publish rhel5compute 20261124T155012
     """
     (image,) = _images(name)
-    return _publish(image, version)
+    return _publish(image, lambda: versions.find(image, version) if version else _newest(image))
 
 
 @adapter.execution
@@ -227,7 +233,7 @@ def rollback(name: str) -> dict[str, Any]:
         salt-call diskless_image.rollback rhel5compute
     """
     (image,) = _images(name)
-    return _publish(image, None)
+    return _publish(image, lambda: versions.before(image))
 
 
 @adapter.execution
@@ -260,15 +266,56 @@ def prune(name: str | None = None, keep: int = 3, test: bool = False) -> dict[st
     return done
 
 
-def _publish(image: Image, version: str | None) -> dict[str, Any]:
-    """Publish a version, or the one before the published one, and let its nodes boot it."""
+@adapter.execution
+def key() -> str:
+    """
+    Return the public key with which this boot server reads its golden machines; it is made when
+    there is none. (The private one is in ``/etc/salt/diskless``, for root only.)
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node002 diskless_image.key
+    """
+    return keys.own()
+
+
+@adapter.execution
+def pin(minion: str, host_keys: list[str]) -> bool:
+    """
+    Have ssh on this boot server know a golden machine by these host keys and no others; return
+    whether that is new.
+
+    minion
+        The golden machine's minion id.
+    host_keys
+        Its public host keys, as ``diskless_golden.host_keys`` returns them there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node002 diskless_image.pin node004 '["ssh-ed25519 AAAA..."]'
+    """
+    return keys.pin(minion, host_keys)
+
+
+def _newest(image: Image) -> versions.Version:
+    newest = versions.latest(image)
+    return newest if newest is not None else versions.require_published(image)
+
+
+def _publish(image: Image, choose: Callable[[], versions.Version]) -> dict[str, Any]:
+    """Publish the version that ``choose`` returns while nobody else changes any, and let its nodes
+    boot it."""
     with versions.changing(image):
         current = versions.published(image)
-        name = version or versions.before(image).name
-        versions.publish(image, name)
+        chosen = choose()
+        versions.publish(image, chosen.name)
     return {
         "old": current.name if current else None,
-        "new": name,
+        "new": chosen.name,
         "loader": __salt__["diskless_tftp.apply"](),
     }
 

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 __virtualname__ = "diskless"
 
 
-def valid(name: str) -> dict[str, Any]:
+def valid(name: str, role: str = "server", image: str | None = None) -> dict[str, Any]:
     """
-    Fail when the pillar is wrong, or this minion is no boot server in it.
+    Fail when the pillar is wrong, or this minion does not have its role in it.
 
     name
         Names the state only.
+    role, image
+        As for :func:`salt_diskless.modules.diskless.problem`.
     """
-    problem = __salt__["diskless.problem"]()
+    problem = __salt__["diskless.problem"](role, image)
     comment = problem or "The pillar: as it should be"
     return {"name": name, "result": not problem, "changes": {}, "comment": comment}

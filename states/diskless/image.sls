@@ -1,12 +1,8 @@
-{%- from "diskless/map.jinja" import map, problem with context %}
+{%- from "diskless/map.jinja" import problem with context %}
 
 include:
-  - diskless.pillar
+  - diskless.tools
 {%- if not problem %}
-
-diskless image packages:
-  pkg.installed:
-    - pkgs: {{ map.image_packages | json }}
 
 diskless images:
   diskless_image.synced:

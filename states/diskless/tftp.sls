@@ -4,10 +4,6 @@ include:
   - diskless.image
 {%- if not problem %}
 
-diskless tftp packages:
-  pkg.installed:
-    - pkgs: {{ map.tftp_packages | json }}
-
 diskless tftp root:
   diskless_tftp.managed:
     - require:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import pathlib
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import salt.config
@@ -117,9 +118,31 @@ def root(location: pathlib.Path) -> pathlib.Path:
     return (location / "root").resolve()
 
 
+@contextlib.contextmanager
+def running_sshd(directory: pathlib.Path, host_key: pathlib.Path, *settings: str) -> Iterator[None]:
+    """Run a real sshd on port 2222 of a loopback that only this test has.
+
+    settings
+        More lines for its configuration.
+    """
+    os.makedirs("/run/sshd", exist_ok=True)
+    config = directory / "sshd_config"
+    lines = ["Port 2222", "ListenAddress 127.0.0.1", f"HostKey {host_key}", "PidFile none"]
+    lines += ["UsePAM no", "PermitRootLogin yes", *settings]
+    config.write_text("\n".join(lines) + "\n")
+    daemon = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)])
+    end = time.monotonic() + 30
+    while socket.socket().connect_ex(("127.0.0.1", 2222)):
+        assert daemon.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    yield
+    daemon.terminate()
+    daemon.wait()
+
+
 @pytest.fixture
 def sshd(tmp_path, golden):
-    """A real sshd with keys of its own, on a loopback that only this test has."""
+    """A golden machine: a real sshd with keys of its own."""
     keys = tmp_path / "keys"
     keys.mkdir(mode=0o700)
     for name in ("host", "user", "other"):
@@ -128,25 +151,14 @@ def sshd(tmp_path, golden):
     shutil.copy(keys / "user.pub", keys / "authorized_keys")
     (keys / "known_hosts").write_text("[127.0.0.1]:2222 " + (keys / "host.pub").read_text())
     (keys / "wrong_hosts").write_text("[127.0.0.1]:2222 " + (keys / "other.pub").read_text())
-    os.makedirs("/run/sshd", exist_ok=True)
-    config = keys / "sshd_config"
-    config.write_text(
-        f"Port 2222\nListenAddress 127.0.0.1\nHostKey {keys}/host\nPidFile none\nUsePAM no\n"
-        f"AuthorizedKeysFile {keys}/authorized_keys\nStrictModes no\nPermitRootLogin yes\n"
-        # As docs/security.md says; what it may read is its whole machine: the golden root.
-        f"ForceCommand /usr/bin/rrsync -ro {golden}\n"
-    )
-    daemon = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)])
-    end = time.monotonic() + 30
-    while socket.socket().connect_ex(("127.0.0.1", 2222)):
-        assert daemon.poll() is None and time.monotonic() < end
-        time.sleep(0.02)
-    yield {
-        "minion": "golden",
-        "host": "127.0.0.1",
-        "port": 2222,
-        "identity": str(keys / "user"),
-        "known_hosts": str(keys / "known_hosts"),
-    }
-    daemon.terminate()
-    daemon.wait()
+    settings = [f"AuthorizedKeysFile {keys}/authorized_keys", "StrictModes no"]
+    # As docs/security.md says; what it may read is its whole machine: the golden root.
+    settings.append(f"ForceCommand /usr/bin/rrsync -ro {golden}")
+    with running_sshd(keys, keys / "host", *settings):
+        yield {
+            "minion": "golden",
+            "host": "127.0.0.1",
+            "port": 2222,
+            "identity": str(keys / "user"),
+            "known_hosts": str(keys / "known_hosts"),
+        }

@@ -113,7 +113,10 @@ def test_each_distribution_has_its_packages_and_services(compiled, family):
     assert clean["diskless dhcpd service"]["name"] == services[0]
 
 
-@pytest.mark.parametrize("sls", ["diskless", "diskless.tftp", "diskless.clean"])
+@pytest.mark.parametrize(
+    "sls",
+    ["diskless", "diskless.tftp", "diskless.clean", "diskless.golden", "diskless.orch.golden"],
+)
 def test_with_a_wrong_pillar_there_is_one_state_that_says_so(compiled, pillar, sls):
     pillar["nodes"]["node003"]["mac"] = 41135040001
     (state,) = compiled(sls, {"os_family": "Debian"})
@@ -137,6 +140,47 @@ def test_the_order_of_the_first_run_is_right(compiled):
     for chain in chains:
         places = [ids.index(f"diskless {name}") for name in chain]
         assert places == sorted(places), chain
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_golden_machine_has_its_packages_before_the_states_that_are_included(
+    compiled, pillar, family
+):
+    pillar["images"]["tiny"].update(
+        source={"minion": "bootserver"},
+        packages=["gcc"],
+        absent_packages=["nano"],
+        golden_states=["diskless.tools"],
+    )
+    states = compiled("diskless.golden", {"os_family": family})
+    assert [state["__id__"] for state in states][:4] == [
+        "diskless golden pillar",
+        "diskless golden tools",
+        "diskless golden absent packages",
+        "diskless golden packages",
+    ]
+    named = {state["__id__"]: state for state in states}
+    assert named["diskless golden packages"]["pkgs"] == ["gcc"]
+    assert "openssh-server" in named["diskless golden tools"]["pkgs"]
+    service = "ssh" if family == "Debian" else "sshd"
+    assert named["diskless golden ssh service"]["name"] == service
+    assert "diskless image packages" in named
+
+
+def test_an_orchestrate_goes_from_the_golden_machines_to_publish(compiled, pillar):
+    pillar["images"]["tiny"]["source"] = {"minion": "golden"}
+    states = compiled("diskless.orch.golden", {"os_family": "Debian"})
+    assert [(state["__id__"], state.get("tgt")) for state in states] == [
+        ("diskless pillar", None),
+        ("diskless pillar of minions", ["bootserver", "golden"]),
+        ("diskless golden machines", ["golden"]),
+        ("diskless tools of boot servers", ["bootserver"]),
+        ("diskless keys for tiny", None),
+        ("diskless sync of tiny", ["bootserver"]),
+        ("diskless publish tiny", ["bootserver"]),
+    ]
+    assert all(state["failhard"] is True for state in states)
+    assert states[5]["kwarg"] == {"publish": False}
 
 
 def test_a_service_restarts_for_its_own_configuration_and_nfs_for_none(compiled):

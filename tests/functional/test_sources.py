@@ -43,11 +43,11 @@ def test_a_host_key_that_is_not_the_pinned_one_is_refused(salt_call, pillar, loc
 
 
 def test_a_golden_machine_that_is_off_is_said_and_what_is_published_stays(
-    salt_call, pillar, location, golden
+    salt_call, pillar, location, sshd
 ):
     salt_call(pillar).state("diskless_image.synced")
     before = root(location)
-    pillar["images"]["tiny"]["source"] = {"minion": "golden", "host": "127.0.0.1", "port": 2223}
+    pillar["images"]["tiny"]["source"] = {**sshd, "port": 2223}
     ret = salt_call(pillar).state("diskless_image.synced")
     assert ret.result is False
     assert "ssh could not log in" in ret.comment and "Connection refused" in ret.comment

@@ -85,3 +85,30 @@ def call(master, minion):
         return client.run(*arguments, minion_tgt=MINION, **named)
 
     return run
+
+
+@pytest.fixture
+def runner(master, installed):
+    """Return a function that has the master do something, as ``salt-run ...``."""
+    environ = {**os.environ, "PYTHONPATH": str(installed)}
+    return master.salt_run_cli(timeout=300, environ=environ).run
+
+
+@pytest.fixture
+def orchestrate(master, runner):
+    """Return a function that has the master orchestrate the golden machines of a pillar, and
+    returns the states in the order of the run."""
+
+    def run(cluster: dict) -> dict[str, dict]:
+        text = yaml.safe_dump({"diskless": cluster})
+        tree = master.pillar_tree.base
+        with (
+            tree.temp_file("top.sls", "base: {'*': [cluster]}"),
+            tree.temp_file("cluster.sls", text),
+        ):
+            done = runner("state.orchestrate", "diskless.orch.golden")
+        (states,) = done.data["data"].values()
+        assert isinstance(states, dict), states
+        return dict(sorted(states.items(), key=lambda state: state[1]["__run_num__"]))
+
+    return run

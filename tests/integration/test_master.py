@@ -7,6 +7,8 @@ import pathlib
 import pytest
 import yaml
 
+from tests.integration.conftest import MINION
+
 #: What Salt 3008 shows for a value of the pillar.
 MASK = b"*****"
 
@@ -128,3 +130,32 @@ def test_highstate_applies_what_the_top_file_names(call, cluster, states, master
         assert all(state["result"] for state in first.values()), first
         again = call("state.highstate").data
         assert all(state["changes"] == {} for state in again.values()), again
+
+
+def test_an_orchestrate_with_a_wrong_pillar_is_one_error(call, cluster, master, orchestrate):
+    cluster["nodes"]["node003"]["mac"] = 41135040001
+    states = orchestrate(cluster)
+    (problem,) = states.values()
+    assert problem["result"] is False
+    assert "diskless:nodes:node003:mac: found 41135040001; YAML made a number" in problem["comment"]
+
+
+def test_an_orchestrate_ends_with_a_golden_machine_that_does_not_answer(
+    call, cluster, master, orchestrate
+):
+    call("diskless_image.sync")
+    cluster["images"]["tiny"].update(source={"minion": "ghost"}, packages=["hello"])
+    location = pathlib.Path(cluster["images"]["tiny"]["location"])
+    before = sorted((location / "versions").iterdir()), (location / "root").readlink()
+    valid, refreshed, *others = orchestrate(cluster).values()
+    assert valid["result"] is True
+    assert refreshed["result"] is False and "ghost" in str(refreshed)
+    assert all("failhard" in state["comment"].lower() for state in others), others
+    assert (sorted((location / "versions").iterdir()), (location / "root").readlink()) == before
+
+
+def test_machines_are_introduced_to_each_other_or_it_is_said_why_not(call, cluster, runner):
+    said = str(runner("diskless.introduce", "ghost", [MINION]))
+    assert "ghost: no answer to diskless_golden.host_keys; is its minion up and accepted?" in said
+    said = str(runner("diskless.introduce", MINION, [MINION]))
+    assert "no image whose source is the minion 'bootserver'" in said

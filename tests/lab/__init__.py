@@ -22,6 +22,7 @@ import time
 from typing import Any
 
 from tests.lab import cache, packages
+from tests.lab.golden import Golden
 from tests.lab.keeper import Keeper
 from tests.lab.node import Node, Timeout, accelerator
 from tests.lab.server import Server, StateFailed
@@ -49,7 +50,7 @@ class Lab:
         self.keeper = Keeper(name, self.place)
         try:
             self._network()
-            self.server = Server(self.keeper, self.place, name)
+            self.server = Server(self.keeper, self.place)
         except BaseException:
             self.close()
             raise
@@ -73,6 +74,10 @@ class Lab:
         node = Node(self.keeper, self.place, name, number, mac_address or mac(number), firmware)
         self.nodes[name] = node
         return node
+
+    def golden_machine(self) -> Golden:
+        """Switch on a golden machine: a minion of the server's master, which has to run."""
+        return Golden(self.keeper, self.place, self.server)
 
     def pillar(self, count: int = 2, **profile: Any) -> dict[str, Any]:
         """Return the pillar of a cluster of ``count`` nodes; ``profile`` goes over its profile."""

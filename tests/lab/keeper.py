@@ -40,9 +40,10 @@ class Keeper:
     """The namespaces of one lab, named ``name``; ``place`` is the directory that goes with it."""
 
     def __init__(self, name: str, place: pathlib.Path):
-        self.cgroups = _cgroups(name)
+        self.cgroups = {"server": _cgroups(name), "golden": _cgroups(f"{name}-golden")}
+        groups = " ".join(str(group) for groups in self.cgroups.values() for group in groups)
         self._sweeper = subprocess.Popen(
-            ["sh", "-c", _SWEEP, "sh", str(place), " ".join(map(str, self.cgroups))],
+            ["sh", "-c", _SWEEP, "sh", str(place), groups],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -119,7 +120,7 @@ def children(pid: int) -> list[int]:
 
 
 def _cgroups(name: str) -> list[pathlib.Path]:
-    """Return the boot server's cgroups: in systemd's hierarchies where there are two."""
+    """Return the cgroups of a container: in systemd's hierarchies where there are two."""
     mixed = [_CGROUPS / kind for kind in ("systemd", "unified") if (_CGROUPS / kind).is_dir()]
     return [parent / name for parent in mixed or [_CGROUPS]]
 

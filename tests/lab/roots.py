@@ -1,5 +1,6 @@
-"""The two root file systems of the lab: the golden node's, and the boot server's before anything is
-installed on it. Both are Debian, made with mmdebstrap."""
+"""The root file systems of the lab: the golden node's, the boot server's before anything is
+installed on it, and that of a golden machine which is a minion. All are Debian, made with
+mmdebstrap."""
 
 from __future__ import annotations
 
@@ -31,6 +32,11 @@ _SERVER_REPOSITORY = """
 isc-dhcp-server tftpd-hpa pxelinux syslinux-common nfs-kernel-server rsync openssh-client tcpdump
 firewalld netbase
 """.split()
+
+#: What a golden machine has beside that: Salt needs it.
+_MACHINE_PACKAGES = ["python3", "dbus"]
+#: What the project's states install on it, and what a test has them install.
+_MACHINE_REPOSITORY = ["openssh-server", "rsync", "hello"]
 
 #: Units that a lab node can do without: each costs seconds where the processor is emulated.
 _GOLDEN_MASKED = """
@@ -108,6 +114,11 @@ def server() -> pathlib.Path:
     return cache.made("server", inputs, _make_server) / "root"
 
 
+def machine() -> pathlib.Path:
+    """Return the root of a golden machine: the golden node's, and what a minion needs to run."""
+    return cache.made("machine", _inputs(), _make_machine) / "root"
+
+
 def salt_version() -> str:
     """Return the requirement that the boot server's Salt meets."""
     return f"salt=={os.environ.get('SALT_VERSION', '3008.*')}"
@@ -176,7 +187,7 @@ def _make_server(place: pathlib.Path) -> None:
     _run(["chroot", root, "passwd", "-d", "root"])
     _write(root / "etc/hostname", "bootserver\n")
     _write(root / "etc/fstab", "")
-    _make_repository(root)
+    _make_repository(root, _SERVER_REPOSITORY)
     _install_salt(root)
     if not has_nfsd():
         _install_shim(root)
@@ -192,14 +203,25 @@ def _make_server(place: pathlib.Path) -> None:
     managed = root / "etc/salt-managed"
     managed.mkdir()
     apart = "pki_dir: /etc/salt-managed/pki\ncachedir: /var/cache/salt/managed\n"
-    _write(managed / "master", f"interface: 127.0.0.1\nauto_accept: true\n{apart}{served}")
-    _write(managed / "minion", f"id: bootserver\nmaster: 127.0.0.1\n{apart}")
+    _write(managed / "master", f"interface: 10.141.0.1\nauto_accept: true\n{apart}{served}")
+    _write(managed / "minion", f"id: bootserver\nmaster: 10.141.0.1\n{apart}")
 
 
-def _make_repository(root: pathlib.Path) -> None:
-    """Make a package repository on the server's disk, so that it installs without a network."""
+def _make_machine(place: pathlib.Path) -> None:
+    root = place / "root"
+    _run(["cp", "-a", golden(), root])
     _in_chroot(root, ["apt-get", "update", "-q"])
-    _in_chroot(root, ["apt-get", "install", "-yq", "--download-only", *_SERVER_REPOSITORY])
+    _in_chroot(root, ["apt-get", "install", "-yq", *_MACHINE_PACKAGES])
+    _make_repository(root, _MACHINE_REPOSITORY)
+    for directory in ("opt/salt", "etc/salt"):
+        (root / directory).mkdir(parents=True)
+
+
+def _make_repository(root: pathlib.Path, packages: Sequence[str]) -> None:
+    """Make a package repository on a machine's disk, so that it installs without a network."""
+    _in_chroot(root, ["apt-get", "clean"])
+    _in_chroot(root, ["apt-get", "update", "-q"])
+    _in_chroot(root, ["apt-get", "install", "-yq", "--download-only", *packages])
     debs = root / "srv/debs"
     debs.mkdir()
     index = []

@@ -145,6 +145,12 @@ def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
             *("images", "rhel5compute", {"source": {"directory": "/a/b", "archive": "/c"}}),
             *("source", "archive and minion"),
         ),
+        ("images", "rhel5compute", {"packages": ["a b"]}, "packages:0", "a package's name"),
+        ("images", "rhel5compute", {"packages": ["-y"]}, "packages:0", "a package's name"),
+        ("images", "rhel5compute", {"absent_packages": [7]}, "absent_packages:0", "package's name"),
+        ("images", "rhel5compute", {"golden_states": ["a/b"]}, "golden_states:0", "as a top file"),
+        ("images", "rhel5compute", {"packages": ["gcc"]}, "packages", "no golden machine"),
+        ("images", "rhel5compute", {"golden_states": ["a"]}, "golden_states", "source:minion"),
         ("profiles", "compute", {"profile": "compute"}, "profile", "circle"),
         ("servers", "node002", {"interface": None}, None, "only one of"),
     ],
@@ -165,6 +171,18 @@ def test_the_address_of_another_boot_server_is_refused(howto):
     howto["networks"]["compute"]["server"] = "node002"
     found = problems(with_node(howto, ip="10.8.1.1"))
     assert "it is the boot server node900" in found["diskless:nodes:extra:ip"]
+
+
+def test_a_package_is_not_wanted_and_unwanted_on_one_golden_machine(howto):
+    source = {"minion": "golden"}
+    howto["images"]["rhel5compute"].update(source=source, packages=["gcc", "gdb"])
+    howto["images"]["b"] = {"location": "/diskless/b", "source": source, "absent_packages": ["gdb"]}
+    assert problems(howto) == {
+        "diskless:images:b:absent_packages:0": "gdb; leave it out: "
+        "diskless:images:rhel5compute:packages:1 has the same machine have it"
+    }
+    howto["images"]["b"]["source"] = {"minion": "other"}
+    assert [image.name for image in parse(howto).golden("other")] == ["b"]
 
 
 def test_images_may_not_lie_in_one_another(howto):

@@ -26,4 +26,4 @@ def source_of(image: Image) -> ImageSource:
         return Directory(image, source.directory)
     if source.archive is not None:
         return Archive(image, source.archive)
-    return Machine(source)
+    return Machine(image, source)
