@@ -6,7 +6,8 @@ import logging
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from salt_diskless.cluster.errors import DisklessError
@@ -41,6 +42,7 @@ def run(
     input: str | None = None,
     timeout: float | None = None,
     ends_with_us: bool = False,
+    each: Callable[[str], None] | None = None,
 ) -> Result:
     """Run ``argv`` (never a shell) in the C locale with a path of system directories.
 
@@ -52,6 +54,8 @@ def run(
         Seconds after which it is killed; None waits for as long as it takes.
     ends_with_us
         Whether it is killed when this process is: for what writes where a next run will.
+    each
+        Called with each line that it writes to its standard output, while it runs.
 
     Raises :class:`CommandFailed` with the program's own words.
     """
@@ -62,18 +66,21 @@ def run(
     environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": os.environ.get("HOME", "/root")}
     environment.update(env or {})
     try:
-        done = subprocess.run(
-            list(argv),
-            env=environment,
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-            cwd="/",
-        )
+        if each is not None:
+            done = _followed(list(argv), environment, each)
+        else:
+            done = subprocess.run(
+                list(argv),
+                env=environment,
+                input=input,
+                stdin=subprocess.DEVNULL if input is None else None,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+                cwd="/",
+            )
     except FileNotFoundError as err:
         raise CommandFailed(f"{argv[0]} is not installed (for: {line})") from err
     except subprocess.TimeoutExpired as err:
@@ -83,3 +90,28 @@ def run(
         said = (result.stderr.strip() or result.stdout.strip() or "nothing").splitlines()
         raise CommandFailed(f"{line} ended with {result.code}: " + "\n".join(said[-12:]), result)
     return result
+
+
+def _followed(
+    argv: list[str], environment: Mapping[str, str], each: Callable[[str], None]
+) -> subprocess.CompletedProcess[str]:
+    """Run a program, and hand on its lines while it runs (a carriage return ends one too)."""
+    lines = []
+    with tempfile.TemporaryFile("w+", errors="replace") as complaints:
+        with subprocess.Popen(
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            errors="replace",
+            cwd="/",
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                each(line)
+        complaints.seek(0)
+        said = complaints.read()
+    return subprocess.CompletedProcess(argv, process.returncode, "".join(lines), said)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.image import identity
+from salt_diskless.image.progress import Progress, parse, sent
 from salt_diskless.image.sources import RsyncSource
+
+#: Seconds between two reports of progress.
+REPORTS = 0.5
 
 _COMMON = (
     "--archive",
@@ -43,14 +48,36 @@ _NEVER_SPOKE = "(0 bytes received so far)"
 _NO_LOGIN = "ssh could not log in to the golden machine, or rsync is not installed there"
 
 
-def copy(image: Image, source: RsyncSource, destination: str, link: str | None) -> None:
-    """Copy the source into ``destination``, without what is of one machine only.
+def copy(
+    image: Image,
+    source: RsyncSource,
+    destination: str,
+    link: str | None,
+    report: Callable[[Progress], None] | None = None,
+) -> int:
+    """Copy the source into ``destination``, without what is of one machine only, and return how
+    many bytes that took to send.
 
     link
         A tree whose unchanged files become hard links, or None.
+    report
+        Called with how far it is, now and then.
     """
+    files, told = 0, 0.0
+
+    def each(line: str) -> None:
+        nonlocal files, told
+        progress = parse(line, files)
+        if progress is not None:
+            files = progress.files
+            if report is not None and time.monotonic() - told >= REPORTS:
+                told = time.monotonic()
+                report(progress)
+
     trees = [*([link] if link else []), *source.links]
-    _rsync(image, source, destination, [f"--link-dest={tree}" for tree in trees])
+    more = [f"--link-dest={tree}" for tree in trees]
+    more += ["--info=progress2,stats2", "--outbuf=N"]
+    return sent(_rsync(image, source, destination, more, each=each))
 
 
 def differences(image: Image, source: RsyncSource, tree: str, own: Sequence[str]) -> list[str]:
@@ -75,6 +102,7 @@ def _rsync(
     destination: str,
     more: Sequence[str],
     own: Sequence[str] = (),
+    each: Callable[[str], None] | None = None,
 ) -> str:
     argv = ["rsync", *_COMMON, *more, *source.options]
     argv += [f"--filter=- {path}" for path in own]
@@ -82,7 +110,7 @@ def _rsync(
     argv += [f"--filter=H {pattern}" for pattern in image.exclude]
     argv += [*identity.rsync_filter(image.scrub), "--", source.location, f"{destination}/"]
     try:
-        return run(argv, ok=_OK, ends_with_us=True).stdout
+        return run(argv, ok=_OK, ends_with_us=True, each=each).stdout
     except CommandFailed as err:
         if err.result is None:
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from salt_diskless import node
@@ -18,6 +19,7 @@ from salt_diskless.image import identity, rsync
 from salt_diskless.image.kernels import Kernel, build_initramfs, choose
 from salt_diskless.image.listing import listing
 from salt_diskless.image.packages import packages
+from salt_diskless.image.progress import Progress
 from salt_diskless.image.sources import ImageSource, RsyncSource, archive, source_of
 from salt_diskless.image.versions import (
     Version,
@@ -51,7 +53,13 @@ class Synced:
     why: str
 
 
-def sync(image: Image, *, publishes: bool = True, test: bool = False) -> Synced:
+def sync(
+    image: Image,
+    *,
+    publishes: bool = True,
+    test: bool = False,
+    report: Callable[[Progress], None] | None = None,
+) -> Synced:
     """Bring an image up to its source: a new version, published, if the newest one differs. A
     published version that is older than that one is somebody's choice and stays.
 
@@ -60,6 +68,8 @@ def sync(image: Image, *, publishes: bool = True, test: bool = False) -> Synced:
         who does.
     test
         Touch nothing.
+    report
+        Called with how far the copying is, now and then.
 
     Raises :class:`DisklessError`; what was published stays published then.
     """
@@ -78,7 +88,8 @@ def sync(image: Image, *, publishes: bool = True, test: bool = False) -> Synced:
         done = _known(image, source)
         if done is None or done.changed:
             with source.opened() as opened:
-                done = _taken(image, source, opened, done or _compared(image, source, opened))
+                compared = done or _compared(image, source, opened)
+                done = _taken(image, source, opened, compared, report)
         newest = latest(image)
         if publishes and newest is not None and newest.published_at is None:
             publish(image, newest.name)
@@ -97,7 +108,13 @@ def _foretold(image: Image, source: ImageSource) -> Synced:
         return _compared(image, source, opened)
 
 
-def _taken(image: Image, source: ImageSource, opened: RsyncSource, compared: Synced) -> Synced:
+def _taken(
+    image: Image,
+    source: ImageSource,
+    opened: RsyncSource,
+    compared: Synced,
+    report: Callable[[Progress], None] | None,
+) -> Synced:
     """Make a version of a source that differs."""
     newest = latest(image)
     if not compared.changed:
@@ -107,11 +124,11 @@ def _taken(image: Image, source: ImageSource, opened: RsyncSource, compared: Syn
         return compared
     staging = f"{image.location}/.staging"
     os.makedirs(staging, mode=0o755, exist_ok=True)
-    rsync.copy(image, opened, staging, newest.path if newest else None)
+    sent = rsync.copy(image, opened, staging, newest.path if newest else None, report)
     kernel, which = choose(image, staging)
     _complete(image, staging, kernel)
     _refuse_identity(image, staging)
-    name = _version(image, staging, kernel, source, newest)
+    name = _version(image, staging, kernel, source, newest, sent)
     return replace(compared, new=name, why=f"{which}; from {source.shown}")
 
 
@@ -208,7 +225,12 @@ def _refuse_identity(image: Image, staging: str) -> None:
 
 
 def _version(
-    image: Image, staging: str, kernel: Kernel, source: ImageSource, newest: Version | None
+    image: Image,
+    staging: str,
+    kernel: Kernel,
+    source: ImageSource,
+    newest: Version | None,
+    sent: int,
 ) -> str:
     """Make a version of the staging directory, and return its name."""
     os.makedirs(f"{image.location}/versions", mode=0o755, exist_ok=True)
@@ -231,6 +253,7 @@ def _version(
         listing=held.digest,
         bytes_total=held.total,
         bytes_new=held.new,
+        bytes_sent=sent,
     )
     describe_packages(image, name, packages(image, staging))
     flush([staging])

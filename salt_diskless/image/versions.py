@@ -44,6 +44,8 @@ class Version:
         Digest of its tree's listing (:class:`salt_diskless.image.listing.Listing`).
     bytes_total, bytes_new
         What it takes on the disk, and how much of it the version before does not have too.
+    bytes_sent
+        How many bytes the sync that made it had sent.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Version:
     listing: str = ""
     bytes_total: int = 0
     bytes_new: int = 0
+    bytes_sent: int = 0
 
 
 def versions(image: Image) -> tuple[Version, ...]:

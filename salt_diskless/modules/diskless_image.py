@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter
@@ -15,6 +18,7 @@ from salt_diskless.image import listing as listings
 from salt_diskless.image import packages as package_lists
 from salt_diskless.image import prune as pruning
 from salt_diskless.image import sync as syncing
+from salt_diskless.image.progress import Progress
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
     __salt__: dict[str, Any]
 
 __virtualname__ = "diskless_image"
+
+_TAG = "salt-diskless/image/sync"
+#: Seconds between two events of a sync.
+_EVENTS = 5
 __func_alias__ = {"list_": "list"}
 
 
@@ -32,7 +40,10 @@ def sync(
 ) -> dict[str, dict[str, Any]]:
     """
     Bring images up to their sources: where anything differs from the newest version, a new one is
-    made and published.
+    made and published. While it copies, it says how far it is: ``salt-call`` on a terminal by a
+    line there, and a minion with a master by events, tag ``salt-diskless/image/sync``, with
+    ``image``, ``bytes``, ``files``, ``percent``, ``rate`` (bytes a second) and ``remaining``
+    (seconds).
 
     name
         One image; default is every image of this boot server.
@@ -52,7 +63,8 @@ def sync(
     """
     done = {}
     for image in _images(name):
-        result = syncing.sync(image, publishes=publish, test=test)
+        with _shown(image) as report:
+            result = syncing.sync(image, publishes=publish, test=test, report=report)
         if test and result.changed:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
         done[image.name] = {
@@ -102,8 +114,9 @@ def list_() -> dict[str, dict[str, Any]]:
 def show(name: str, version: str | None = None, check: bool = False) -> dict[str, Any]:
     """
     Return what is known of one version: when, from where, its kernel and packages (name to
-    version), the nodes that boot it next, and the bytes that it takes on the disk, all of them
-    (``bytes_total``) and those that the version before it does not have too (``bytes_new``).
+    version), the nodes that boot it next, the bytes that it takes on the disk, all of them
+    (``bytes_total``) and those that the version before it does not have too (``bytes_new``), and
+    those that were sent to make it (``bytes_sent``).
 
     name
         The image.
@@ -138,6 +151,7 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
         ),
         "bytes_total": wanted.bytes_total,
         "bytes_new": wanted.bytes_new,
+        "bytes_sent": wanted.bytes_sent,
         "listing": wanted.listing,
         "packages": versions.packages_of(image, chosen),
     }
@@ -299,6 +313,29 @@ def pin(minion: str, host_keys: list[str]) -> bool:
         salt node002 diskless_image.pin node004 '["ssh-ed25519 AAAA..."]'
     """
     return keys.pin(minion, host_keys)
+
+
+@contextlib.contextmanager
+def _shown(image: Image) -> Iterator[Callable[[Progress], None]]:
+    """Give what is called with how far a sync is, and shows it where somebody looks."""
+    on_terminal = __opts__.get("__cli") == "salt-call" and sys.stderr.isatty()
+    has_master = __opts__["file_client"] != "local"
+    told, begun = 0.0, False
+
+    def report(progress: Progress) -> None:
+        nonlocal told, begun
+        if on_terminal:
+            begun = True
+            print(f"\r{image.name}  {progress}\033[K", end="", file=sys.stderr, flush=True)
+        if has_master and time.monotonic() - told >= _EVENTS:
+            told = time.monotonic()
+            __salt__["event.send"](_TAG, {"image": image.name, **asdict(progress)})
+
+    try:
+        yield report
+    finally:
+        if begun:
+            print(file=sys.stderr)
 
 
 def _newest(image: Image) -> versions.Version:

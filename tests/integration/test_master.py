@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 
 import pytest
 import yaml
@@ -159,3 +160,15 @@ def test_machines_are_introduced_to_each_other_or_it_is_said_why_not(call, clust
     assert "ghost: no answer to diskless_golden.host_keys; is its minion up and accepted?" in said
     said = str(runner("diskless.introduce", MINION, [MINION]))
     assert "no image whose source is the minion 'bootserver'" in said
+
+
+def test_a_sync_says_by_events_how_far_it_is(call, cluster, master, event_listener):
+    begun = time.time()
+    assert call("diskless_image.sync").data["tiny"]["changed"] is True
+    wanted = [(master.id, "salt-diskless/image/sync")]
+    found = event_listener.wait_for_events(wanted, after_time=begun, timeout=60)
+    assert found.found_all_events
+    (event,) = found.matches
+    data = event.data["data"]
+    assert data["image"] == "tiny" and data["bytes"] > 0 and data["percent"] > 0
+    assert {"files", "rate", "remaining"} <= set(data)
