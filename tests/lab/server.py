@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import time
 from typing import Any
 
 from tests.lab import roots
@@ -16,6 +17,8 @@ from tests.lab.patience import Patience
 _SOURCE = ("setup.cfg", "pyproject.toml", "salt_diskless", "states", "README.md", "LICENSE")
 #: Where the configuration of the server's master and of that master's minion is.
 _MANAGED = ["-c", "/etc/salt-managed"]
+#: A line of /proc/net/tcp (proc_net_tcp(5)): 10.141.0.1:4506, in state LISTEN.
+_MASTER_LISTENS = "01008D0A:119A 00000000:0000 0A"
 
 
 class StateFailed(AssertionError):
@@ -48,6 +51,11 @@ class Server(Container):
         for command in ("salt-master", "salt-minion"):
             self.run("systemd-run", f"--unit=lab-{command}", f"/opt/salt/bin/{command}", *_MANAGED)
         patience = Patience(120)
+        # Who asks before it listens has not got its key of this start, and is complained of.
+        while _MASTER_LISTENS not in self.run("cat", "/proc/net/tcp").stdout:
+            if patience.is_over:
+                raise RuntimeError(f"the master did not start: {self.journal('lab-salt-master')}")
+            time.sleep(0.1)
         while "bootserver" not in self.minions():
             if patience.is_over:
                 raise RuntimeError(f"no minion at the master: {self.journal('lab-salt-minion')}")
