@@ -61,6 +61,11 @@ def is_host_name(name: str) -> bool:
     return len(name) <= 253 and _DOMAIN.fullmatch(name) is not None
 
 
+def is_name(name: str) -> bool:
+    """Tell whether ``name`` may name a thing of the pillar, such as a minion."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _text(right: str, pattern: re.Pattern[str]) -> Any:
     def check(value: Any) -> str:
         if not isinstance(value, str) or not pattern.fullmatch(value):

@@ -11,15 +11,17 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import fcntl
 import os
 import pwd
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from salt_diskless import tree
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.schema import is_name
 from salt_diskless.command import run
 
 #: Only root may look into it.
@@ -34,7 +36,6 @@ _BLOCK = re.compile(f"^{re.escape(_BEGIN)}\n.*?(?:^{re.escape(_END)}\n|\\Z)", re
 _KEY = re.compile(
     r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]{40,1400}={0,2})(?: .*)?"
 )
-_MINION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def own() -> str:
@@ -97,17 +98,18 @@ def pin(minion: str, keys: Iterable[object]) -> bool:
     Raises :class:`DisklessError` when they are not what they claim to be.
     """
     given = [checked(key, f"a host key of {shown(minion)}") for key in keys]
-    if not _MINION.fullmatch(minion) or not given:
+    if not is_name(minion) or not given:
         raise DisklessError(
             f"a golden machine's host keys: found {len(given)} for {shown(minion)}; give its "
             "minion id, and at least one"
         )
-    lines = (tree.read(KNOWN_HOSTS) or b"").decode().splitlines(keepends=True)[1:]
-    lines = [line for line in lines if line.split(" ", 1)[0] != minion]
-    lines = sorted([*lines, *(f"{minion} {key}\n" for key in given)])
-    text = tree.header("the host keys of golden machines") + "".join(lines)
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
-    return _written(KNOWN_HOSTS, text)
+    with _alone():
+        lines = (tree.read(KNOWN_HOSTS) or b"").decode().splitlines(keepends=True)[1:]
+        lines = [line for line in lines if line.split(" ", 1)[0] != minion]
+        lines = sorted([*lines, *(f"{minion} {key}\n" for key in given)])
+        text = tree.header("the host keys of golden machines") + "".join(lines)
+        return _written(KNOWN_HOSTS, text)
 
 
 def authorize(user: str, keys: Mapping[str, object], readers: Collection[str], rrsync: str) -> bool:
@@ -129,7 +131,7 @@ def authorize(user: str, keys: Mapping[str, object], readers: Collection[str], r
     """
     new = {}
     for server, key in keys.items():
-        if server not in readers or not _MINION.fullmatch(server):
+        if server not in readers or not is_name(server):
             raise DisklessError(
                 f"a key of {shown(server)} for {shown(user)}: the pillar has no image that this "
                 f"boot server takes from this machine as that user; such have: "
@@ -151,24 +153,34 @@ def authorize(user: str, keys: Mapping[str, object], readers: Collection[str], r
     if not os.path.isdir(directory):
         os.mkdir(directory, 0o700)
         os.chown(directory, who.pw_uid, who.pw_gid)
-    there = (tree.read(path) or b"").decode(errors="surrogateescape")
-    others = _BLOCK.sub("", there)
-    if others and not others.endswith("\n"):
-        others += "\n"
-    lines = {
-        line.rsplit(f" {tree.MARK}@", 1)[-1]: line
-        for block in _BLOCK.findall(there)
-        for line in block.splitlines()[1:]
-    }
-    lines = {server: line for server, line in lines.items() if server in readers} | new
-    text = "\n".join([_BEGIN, *(lines[server] for server in sorted(lines)), _END])
-    changed = _written(path, f"{others}{text}\n", foreign_ok=True)
-    if changed:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        os.fchown(descriptor, who.pw_uid, who.pw_gid)
-        os.fchmod(descriptor, 0o600)
-        os.close(descriptor)
-    return changed
+    with _alone():
+        there = (tree.read(path) or b"").decode(errors="surrogateescape")
+        others = _BLOCK.sub("", there)
+        if others and not others.endswith("\n"):
+            others += "\n"
+        lines = {
+            line.rsplit(f" {tree.MARK}@", 1)[-1]: line
+            for block in _BLOCK.findall(there)
+            for line in block.splitlines()[1:]
+        }
+        lines = {server: line for server, line in lines.items() if server in readers} | new
+        text = "\n".join([_BEGIN, *(lines[server] for server in sorted(lines)), _END])
+        changed = _written(path, f"{others}{text}\n", foreign_ok=True)
+        if changed:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            os.fchown(descriptor, who.pw_uid, who.pw_gid)
+            os.fchmod(descriptor, 0o600)
+            os.close(descriptor)
+        return changed
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let one process at a time read a file of keys and write it anew; another one waits."""
+    os.makedirs(tree.RUNTIME, mode=0o755, exist_ok=True)
+    with open(f"{tree.RUNTIME}/keys.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _written(path: str, text: str, foreign_ok: bool = False) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -106,6 +108,24 @@ def test_a_host_key_that_is_another_machines_is_refused_until_it_is_pinned(
     assert salt_call(pillar).state("diskless_image.synced").result is True
     pinned = (OWN / "known_hosts").read_text().splitlines()[1:]
     assert [line.split()[0] for line in pinned] == ["another.golden", "golden"]
+
+
+def test_while_a_file_of_keys_is_written_another_run_waits(salt_call, pillar, introduced):
+    server, golden = (salt_call(pillar, minion_id=who).modules for who in ("bootserver", "golden"))
+    key = server["diskless_image.key"]()
+    calls = [
+        lambda: server["diskless_image.pin"]("another", [key]),
+        lambda: golden["diskless_golden.authorize"]("root", {"bootserver": key}),
+    ]
+    with ThreadPoolExecutor() as pool:
+        with open("/run/salt-diskless/keys.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            waiting = [pool.submit(call) for call in calls]
+            done, _ = wait(waiting, timeout=1)
+            assert not done
+            assert "another " not in (OWN / "known_hosts").read_text()
+        assert [call.result(timeout=30) for call in waiting] == [True, False]
+    assert "another " in (OWN / "known_hosts").read_text()
 
 
 def test_what_else_is_let_in_stays_and_a_server_that_is_none_any_more_goes(
