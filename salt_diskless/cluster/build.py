@@ -345,6 +345,8 @@ class _Resolver:
             profile=node.profile or "",
             image=image,
             version=value("version"),
+            kernel=value("kernel"),
+            drivers=tuple(value("drivers", ())),
             network=network,
             interface=value("interface", defaults.INTERFACE),
             serial_console=value("serial_console"),

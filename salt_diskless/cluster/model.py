@@ -83,6 +83,8 @@ class Image:
     scrub
         What is the golden node's alone, beside what the project knows of: left out, and looked for
         in the new version.
+    kernel
+        The release of the kernel that its nodes boot; None is the newest one in it.
     packages, absent_packages, golden_states
         What the golden machine must have, must not have, and the SLS that it is given.
     """
@@ -105,11 +107,17 @@ class Settings:
 
     version
         The version of the image that is booted instead of the published one, or None.
+    kernel
+        The release of the kernel that is booted instead of the image's own, or None.
+    drivers
+        The kernel's modules without which there is no network; ``_`` in place of ``-``.
     """
 
     profile: str
     image: Image
     version: str | None
+    kernel: str | None
+    drivers: tuple[str, ...]
     network: Network
     interface: str
     serial_console: str | None

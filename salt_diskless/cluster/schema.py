@@ -26,6 +26,8 @@ _PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]+")
 _KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]{1,3})?")
+_RELEASE = re.compile(r"[0-9][A-Za-z0-9._+~-]{0,63}")
+_MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,54}")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
 _SLS = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252})")
@@ -171,6 +173,10 @@ def _nfs(value: Any) -> str:
     return text
 
 
+def _driver(value: str) -> str:
+    return value.replace("-", "_")
+
+
 def _one_or_many(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
@@ -192,6 +198,12 @@ ScrubPath = Annotated[
     _text("give an absolute path, whose parts may have * and ?, like /etc/krb5.keytab", _SCRUB),
 ]
 Package = Annotated[str, _text("give a package's name, like openssh-server", _PACKAGE)]
+Release = Annotated[str, _text("give a kernel's release in quotes, like 6.1.0-28-amd64", _RELEASE)]
+Driver = Annotated[
+    str,
+    _text("give a kernel module's name, like virtio_net", _MODULE),
+    AfterValidator(_driver),
+]
 Location = Annotated[Path, AfterValidator(_location)]
 Text = Annotated[
     str, _text("give one line without quotes, backslashes or control characters", _TEXT)
@@ -245,7 +257,7 @@ class ImageIn(_Strict):
         Annotated[str, _text("give an rsync pattern, like /scratch or *.iso", _PATTERN)]
     ] = []
     scrub: list[ScrubPath] = []
-    kernel: Name | None = None
+    kernel: Release | None = None
     packages: list[Package] = []
     absent_packages: list[Package] = []
     golden_states: list[
@@ -268,6 +280,8 @@ class SettingsIn(_Strict):
     version: (
         Annotated[str, _text("give a version's name, like 20261124T155012", _VERSION)] | None
     ) = None
+    kernel: Release | None = None
+    drivers: list[Driver] | None = None
     network: Name | None = None
     interface: Interface | None = None
     serial_console: (

@@ -49,6 +49,16 @@ def test_profiles_nest_and_a_node_wins_over_them(howto):
     assert settings.entries == (Entry("/var/log"),)
 
 
+def test_kernel_and_drivers_are_inherited_and_a_dash_is_an_underscore(howto):
+    howto["images"]["rhel5compute"]["kernel"] = "6.1.0-10"
+    howto["profiles"]["compute"]["drivers"] = ["virtio-net", "8139too"]
+    howto["profiles"]["old"] = {"profile": "compute", "kernel": "6.1.0-9"}
+    nodes = parse(with_node(howto, profile="old", drivers=["e1000e"])).nodes
+    assert (nodes["node001"].settings.kernel, nodes["extra"].settings.kernel) == (None, "6.1.0-9")
+    assert nodes["node001"].settings.drivers == ("virtio_net", "8139too")
+    assert nodes["extra"].settings.drivers == ("e1000e",)
+
+
 def test_nodes_with_the_same_settings_share_them(howto):
     nodes = parse(howto).nodes
     assert nodes["node001"].settings is nodes["node128"].settings
@@ -104,6 +114,15 @@ def test_all_problems_are_named_at_once(howto):
         ({"root": "overlayy"}, "root", "readonly"),
         ({"nfs": "4"}, "nfs", "3 or 4.2"),
         ({"version": "latest"}, "version", "like 20261124T155012"),
+        ({"kernel": 6.1}, "kernel", "in quotes, like 6.1.0-28-amd64"),
+        ({"kernel": "../6.1"}, "kernel", "a kernel's release"),
+        ({"kernel": "vmlinuz"}, "kernel", "a kernel's release"),
+        ({"drivers": ["e1000e", "virtio net"]}, "drivers:1", "module's name, like virtio_net"),
+        ({"drivers": ["e1000e", 8139]}, "drivers:1", "module's name, like virtio_net"),
+        ({"drivers": ["e1000.ko"]}, "drivers:0", "module's name, like virtio_net"),
+        ({"drivers": ["-r"]}, "drivers:0", "module's name, like virtio_net"),
+        ({"drivers": "e1000e"}, "drivers", "valid list"),
+        ({"driver": ["e1000e"]}, "driver", "did you mean drivers?"),
     ],
 )
 def test_a_wrong_node_is_refused(howto, change, path, says):
@@ -140,6 +159,9 @@ def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
         ("images", "rhel5compute", {"scrub": ["/a", "/etc/../x"]}, "scrub:1", "absolute path"),
         ("images", "rhel5compute", {"scrub": ["/etc/**"]}, "scrub:0", "absolute path"),
         ("images", "rhel5compute", {"scrub": ["/"]}, "scrub:0", "absolute path"),
+        ("images", "rhel5compute", {"kernel": 6.1}, "kernel", "in quotes, like 6.1.0-28-amd64"),
+        ("profiles", "compute", {"kernel": "6 1"}, "kernel", "a kernel's release"),
+        ("profiles", "compute", {"drivers": [None]}, "drivers:0", "a kernel module's name"),
         ("images", "rhel5compute", {"source": {}}, "source", "archive and minion"),
         (
             *("images", "rhel5compute", {"source": {"directory": "/a/b", "archive": "/c"}}),
