@@ -86,8 +86,24 @@ def howto() -> dict:
 
 _GOLDEN_DIRECTORIES = (
     *("bin", "sbin", "usr/sbin", "usr/bin", "boot", "dev", "etc", "proc", "sys", "run", "tmp"),
-    *("root", "lib/modules/6.1.0-9-test", "var/cache/apt", "var/lib/systemd", "var/log", "var/tmp"),
+    *("root", "var/cache/apt", "var/lib/systemd", "var/log", "var/tmp"),
 )
+
+
+#: What a kernel of a test has as modules, and built in.
+_MODULES = "kernel/fs/nfs/nfs.ko:\nkernel/fs/nfs/nfsv3.ko.xz: kernel/fs/nfs/nfs.ko\n"
+_BUILTIN = "kernel/fs/nfs/nfsv4.ko\n"
+
+
+def put_kernel(
+    root: pathlib.Path, release: str, modules: str = _MODULES, builtin: str = _BUILTIN
+) -> None:
+    """Put a kernel that says its release, and the lists of its modules, into a root."""
+    (root / f"boot/vmlinuz-{release}").write_text(f"kernel {release}")
+    place = root / f"lib/modules/{release}"
+    place.mkdir(parents=True)
+    (place / "modules.dep").write_text(modules)
+    (place / "modules.builtin").write_text(builtin)
 
 
 @pytest.fixture
@@ -101,15 +117,14 @@ def golden(tmp_path: pathlib.Path) -> pathlib.Path:
     (root / "bin/busybox").chmod(0o755)
     for name in ("sh", "cat", "mkdir", "mv", "ls", "env", "sleep", "chmod", "rm"):
         (root / "bin" / name).symlink_to("busybox")
-    (root / "boot/vmlinuz-6.1.0-9-test").write_bytes(b"kernel 9")
-    (root / "lib/modules/6.1.0-9-test/modules.dep").touch()
+    put_kernel(root, "6.1.0-9-test")
     (root / "etc/hostname").write_text("golden\n")
     (root / "etc/machine-id").write_text("0" * 32 + "\n")
     (root / "etc/fstab").write_text("/dev/sda1 / ext4 defaults 0 1\n")
     (root / "etc/passwd").write_text("root::0:0:root:/root:/bin/sh\n")
     (root / "var/log/messages").write_text("the golden node's\n")
     script = root / "usr/sbin/mkinitramfs"
-    script.write_text('#!/bin/sh\necho "$@" > "$2"\n')
+    script.write_text('#!/bin/sh\necho "$@" drivers: $DISKLESS_DRIVERS > "$2"\n')
     script.chmod(0o755)
     return root
 

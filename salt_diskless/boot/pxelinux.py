@@ -37,26 +37,37 @@ def mac_name(mac: str) -> str:
     return "01-" + mac.replace(":", "-")
 
 
-def _form(settings: Settings, version: str) -> str:
+def kernel_place(image: str, version: str, named: str | None, own: str | None) -> str:
+    """Return the directory of a kernel and its initramfs, below :data:`DIRECTORY`.
+
+    named, own
+        The release of the kernel that is meant, and of the one that the version boots when none is
+        named.
+    """
+    return f"{image}/{version}" + (f"/{named}" if named not in (None, own) else "")
+
+
+def _form(settings: Settings, version: str, own: str) -> str:
     """Return the file of the nodes with these settings, with :data:`_NAME`, :data:`_MAC` and
     :data:`_ADDRESS` where each node's own go: the template is rendered once for all of them."""
     serial = _SERIAL.match(settings.serial_console or "")
+    place = kernel_place(settings.image.name, version, settings.kernel, own)
     return template("pxelinux.node.j2").render(
         header=header(f"{_NAME}, {_MAC}, {_ADDRESS}").rstrip(),
         serial_port=serial[1] if serial else None,
         serial_speed=serial[2] if serial else None,
         image=settings.image,
-        version=version,
-        append=_kernel_line(settings, version),
+        place=place,
+        append=_kernel_line(settings, version, place),
     )
 
 
-def _kernel_line(settings: Settings, version: str) -> str:
+def _kernel_line(settings: Settings, version: str, place: str) -> str:
     """Return the append line: the HOWTO's words, and what is new."""
     image, network = settings.image, settings.network
     words = [
         f"console={settings.serial_console}" if settings.serial_console else "",
-        f"initrd={image.name}/{version}/initrd.img",
+        f"initrd={place}/initrd.img",
         "root=/dev/nfs boot=diskless",
         f"NFSROOT={network.server_address}:{image.location}",
         f"SNAPSHOT={_NAME}",
@@ -85,11 +96,15 @@ def _check_length(node: Node, form: str) -> None:
         )
 
 
-def render(site: Site, versions: Mapping[str, str]) -> dict[str, bytes]:
+def render(
+    site: Site, versions: Mapping[str, str], kernels: Mapping[tuple[str, str], str]
+) -> dict[str, bytes]:
     """Return every file below ``pxelinux.cfg``: one per node, and ``default``.
 
     versions
         Image name to the id of the version that its nodes boot, if the pillar pins no other one.
+    kernels
+        Image and version to the release of the kernel that is booted when a node names none.
 
     Returns paths relative to the TFTP root.
     """
@@ -98,7 +113,8 @@ def render(site: Site, versions: Mapping[str, str]) -> dict[str, bytes]:
     for node in site.nodes.values():
         form = forms.get(id(node.settings))
         if form is None:
-            form = _form(node.settings, node.settings.version or versions[node.image.name])
+            version = node.settings.version or versions[node.image.name]
+            form = _form(node.settings, version, kernels[node.image.name, version])
             forms[id(node.settings)] = form
         _check_length(node, form)
         text = form.replace(_NAME, node.name).replace(_MAC, node.mac, 1)

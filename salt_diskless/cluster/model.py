@@ -216,3 +216,11 @@ class Site:
     def nodes_of(self, image: Image) -> tuple[Node, ...]:
         """Return the nodes that boot from ``image``."""
         return tuple(node for node in self.nodes.values() if node.image is image)
+
+    def settings_of(self, image: Image) -> list[tuple[Settings, list[str]]]:
+        """Return the settings of the nodes that boot from ``image``, each once, with the names of
+        the nodes that share them."""
+        shared: dict[int, tuple[Settings, list[str]]] = {}
+        for node in self.nodes_of(image):
+            shared.setdefault(id(node.settings), (node.settings, []))[1].append(node.name)
+        return list(shared.values())

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
+from salt_diskless.image import modules
+from salt_diskless.image.versions import Served
 
 #: Before a program of the tree: in namespaces of its own, without a network.
 APART = [
@@ -19,63 +21,51 @@ APART = [
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel in a tree: its release, and its path from the tree's root."""
+    """A kernel in a tree: its release, and its path and its modules' from the tree's root."""
 
     release: str
     path: str
+    modules: str
 
 
 def kernels(tree: str) -> tuple[Kernel, ...]:
-    """Return the kernels of a tree that have their modules too, newest first."""
+    """Return the kernels of a tree that have their modules too, newest first. One that a link
+    takes from outside the tree is none of its."""
     found: dict[str, Kernel] = {}
     for directory in ("/lib/modules", "/usr/lib/modules"):
         try:
             releases = os.listdir(tree + directory)
         except OSError:
             continue
+        if not _leads_inside(tree, directory):
+            continue
         for release in releases:
             for path in (f"/boot/vmlinuz-{release}", f"{directory}/{release}/vmlinuz"):
-                if os.path.isfile(tree + path) and not os.path.islink(tree + path):
-                    found.setdefault(release, Kernel(release, path))
+                is_file = os.path.isfile(tree + path) and not os.path.islink(tree + path)
+                if is_file and _leads_inside(tree, os.path.dirname(path)):
+                    found.setdefault(release, Kernel(release, path, f"{directory}/{release}"))
     return tuple(found[release] for release in sorted(found, key=_age, reverse=True))
 
 
-def choose(image: Image, tree: str) -> tuple[Kernel, str]:
-    """Return the kernel that the image's nodes boot, and a sentence that says which and why.
-
-    Raises :class:`DisklessError` when the tree has none, or not the one that the pillar names.
-    """
-    there = kernels(tree)
-    releases = ", ".join(kernel.release for kernel in there) or "none"
-    if image.kernel is not None:
-        for kernel in there:
-            if kernel.release == image.kernel:
-                return kernel, f"Kernel {kernel.release}, as the pillar says"
-        raise DisklessError(
-            f"diskless:images:{image.name}:kernel: found {image.kernel}; the image has: {releases}"
-        )
-    if not there:
-        raise DisklessError(
-            f"diskless:images:{image.name}: found no kernel with its modules in the golden root; "
-            "install one there (on Debian linux-image-amd64)"
-        )
-    return there[0], f"Kernel not specified, using {there[0].release}"
+def initramfs(release: str) -> str:
+    """Return the path of a kernel's initramfs for nodes, from the tree's root."""
+    return f"/boot/initrd.img-{release}-diskless"
 
 
-def build_initramfs(image: Image, tree: str, kernel: Kernel) -> str:
-    """Build the initramfs of a kernel inside the tree, and return its path from the tree's root.
+def build_initramfs(image: Image, tree: str, release: str, kernel: Served) -> None:
+    """Build the initramfs of a kernel inside the tree, with the modules that its nodes need.
 
     It runs in a mount namespace of its own, with its own /proc, /dev and /tmp, so that nothing of
     the server is within its reach and nothing stays mounted. The tree's own configuration of
     initramfs-tools decides what is in it (mkinitramfs(8)).
     """
-    path = f"/boot/initrd.img-{kernel.release}-diskless"
     if not any(os.path.exists(f"{tree}{d}/mkinitramfs") for d in ("/usr/sbin", "/sbin")):
         raise DisklessError(
             f"diskless:images:{image.name}: found no mkinitramfs in the golden root; install "
             "initramfs-tools there"
         )
-    root, new = shlex.quote(tree), shlex.quote(f"{path}.new")
+    new = f"{kernel.initrd}.new"
+    root, target = shlex.quote(tree), shlex.quote(new)
     script = f"""
 set -e
 mount -t proc -o nosuid,nodev,noexec proc {root}/proc
@@ -88,17 +78,32 @@ ln -s /proc/self/fd {root}/dev/fd
 mount -t tmpfs -o mode=1777 tmpfs {root}/tmp
 mount -t tmpfs -o mode=1777 tmpfs {root}/var/tmp
 mount -t tmpfs -o mode=755 tmpfs {root}/run
-exec chroot {root} mkinitramfs -o {new} {shlex.quote(kernel.release)}
+chroot {root} mkinitramfs -o {target} {shlex.quote(release)} >&2
+[ ! -x {root}/usr/bin/lsinitramfs ] || exec chroot {root} lsinitramfs {target}
 """
     try:
-        run([*APART, "sh", "-c", script], ends_with_us=True)
+        said = run(
+            [*APART, "sh", "-c", script],
+            env={"DISKLESS_DRIVERS": " ".join(kernel.modules)},
+            ends_with_us=True,
+        ).stdout
     except CommandFailed as err:
         raise DisklessError(
-            f"diskless:images:{image.name}: the initramfs of {kernel.release} was not built: {err}"
+            f"diskless:images:{image.name}: the initramfs of {release} was not built: {err}"
         ) from err
-    os.chmod(f"{tree}{path}.new", 0o644)
-    os.rename(f"{tree}{path}.new", tree + path)
-    return path
+    left_out = {*kernel.modules} - modules.names(said.splitlines()) if said else set()
+    if left_out:
+        raise DisklessError(
+            f"diskless:images:{image.name}: the initramfs of {release} was built without "
+            f"{', '.join(sorted(left_out))}; see which hook of initramfs-tools in the golden root "
+            "leaves that out (mkinitramfs -v)"
+        )
+    os.chmod(tree + new, 0o644)
+    os.rename(tree + new, tree + kernel.initrd)
+
+
+def _leads_inside(tree: str, directory: str) -> bool:
+    return os.path.realpath(tree + directory).startswith(os.path.realpath(tree) + "/")
 
 
 def _age(release: str) -> list[tuple[int, int, str]]:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.disk import flush
 from salt_diskless.image import identity, rsync
-from salt_diskless.image.kernels import Kernel, build_initramfs, choose
+from salt_diskless.image.kernels import build_initramfs
 from salt_diskless.image.listing import listing
+from salt_diskless.image.needs import Need
 from salt_diskless.image.packages import packages
 from salt_diskless.image.progress import Progress
+from salt_diskless.image.serving import choose, unserved
 from salt_diskless.image.sources import ImageSource, RsyncSource, archive, source_of
 from salt_diskless.image.versions import (
+    Served,
     Version,
     changing,
     describe,
@@ -55,6 +58,7 @@ class Synced:
 
 def sync(
     image: Image,
+    needs: tuple[Need, ...] = (),
     *,
     publishes: bool = True,
     test: bool = False,
@@ -63,6 +67,8 @@ def sync(
     """Bring an image up to its source: a new version, published, if the newest one differs. A
     published version that is older than that one is somebody's choice and stays.
 
+    needs
+        What its nodes need of the kernels that they boot.
     publishes
         Whether the new version is published; a newest version that never was waits for somebody
         who does.
@@ -78,18 +84,18 @@ def sync(
         return Synced(current.name, current.name, False, "it has no source, so it stays")
     source = source_of(image)
     if test:
-        would = _foretold(image, source)
+        would = _foretold(image, source, needs)
         newest = latest(image)
         if publishes and not would.changed and newest is not None and newest.published_at is None:
             return _differs(image, f"{newest.name} is complete, but was never published")
         return would
     with changing(image):
         _drop_incomplete(image)
-        done = _known(image, source)
+        done = _known(image, source, needs)
         if done is None or done.changed:
             with source.opened() as opened:
                 compared = done or _compared(image, source, opened)
-                done = _taken(image, source, opened, compared, report)
+                done = _taken(image, source, opened, compared, needs, report)
         newest = latest(image)
         if publishes and newest is not None and newest.published_at is None:
             publish(image, newest.name)
@@ -97,9 +103,9 @@ def sync(
         return done
 
 
-def _foretold(image: Image, source: ImageSource) -> Synced:
+def _foretold(image: Image, source: ImageSource, needs: tuple[Need, ...]) -> Synced:
     """Return what a sync would do; nothing is touched."""
-    known = _known(image, source)
+    known = _known(image, source, needs)
     if known is not None:
         return known
     if source.mark:  # To compare it would have to be unpacked.
@@ -113,6 +119,7 @@ def _taken(
     source: ImageSource,
     opened: RsyncSource,
     compared: Synced,
+    needs: tuple[Need, ...],
     report: Callable[[Progress], None] | None,
 ) -> Synced:
     """Make a version of a source that differs."""
@@ -125,22 +132,23 @@ def _taken(
     staging = f"{image.location}/.staging"
     os.makedirs(staging, mode=0o755, exist_ok=True)
     sent = rsync.copy(image, opened, staging, newest.path if newest else None, report)
-    kernel, which = choose(image, staging)
-    _complete(image, staging, kernel)
+    kernels, which = choose(image, staging, needs)
+    _complete(image, staging, kernels)
     _refuse_identity(image, staging)
-    name = _version(image, staging, kernel, source, newest, sent)
+    name = _version(image, staging, kernels, source, newest, sent)
     return replace(compared, new=name, why=f"{which}; from {source.shown}")
 
 
-def _known(image: Image, source: ImageSource) -> Synced | None:
+def _known(image: Image, source: ImageSource, needs: tuple[Need, ...]) -> Synced | None:
     """Return what a sync would do, where that can be told without a look into the source."""
     newest = latest(image)
     if newest is None:
         return _differs(image, f"the first version, from {source.shown}")
     if newest.scripts != node.digest():
         return _differs(image, "the boot scripts are newer")
-    if image.kernel is not None and image.kernel != newest.kernel:
-        return _differs(image, f"kernel {image.kernel} is wanted")
+    wanted = unserved(image, newest, needs)
+    if wanted:
+        return _differs(image, wanted)
     if source.mark and source.mark == newest.mark:
         return _same(image, source)
     return None
@@ -150,7 +158,7 @@ def _compared(image: Image, source: ImageSource, opened: RsyncSource) -> Synced:
     """Return what a sync would do; there is a version."""
     newest = latest(image)
     assert newest is not None
-    changed = rsync.differences(image, opened, newest.path, _own_paths(newest.kernel))
+    changed = rsync.differences(image, opened, newest.path, _own_paths(newest))
     if changed:
         some = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
         return _differs(image, f"{len(changed)} paths differ: {some}")
@@ -175,13 +183,14 @@ def _same(image: Image, source: ImageSource) -> Synced:
 _MADE = (*identity.VOLATILE, identity.LOGS)
 
 
-def _own_paths(release: str) -> list[str]:
+def _own_paths(version: Version) -> list[str]:
     """Return what the project put into a version beside what it took from the source."""
     scripts = (file.path for file in node.files())
-    return [*scripts, f"/boot/initrd.img-{release}-diskless", *(f"{d}/x" for d in _MADE)]
+    made = (kernel.initrd for kernel in version.kernels.values())
+    return [*scripts, *made, *(f"{d}/x" for d in _MADE)]
 
 
-def _complete(image: Image, staging: str, kernel: Kernel) -> None:
+def _complete(image: Image, staging: str, kernels: Mapping[str, Served]) -> None:
     """Make the copy bootable: mount points, identity's empty files, fstab, scripts, initramfs."""
     for path in identity.VOLATILE:
         os.makedirs(staging + path, exist_ok=True)
@@ -193,7 +202,8 @@ def _complete(image: Image, staging: str, kernel: Kernel) -> None:
     _put(staging, identity.FSTAB, identity.FSTAB_TEXT.encode(), 0o644)
     for file in node.files():
         _put(staging, file.path, file.content, file.mode)
-    build_initramfs(image, staging, kernel)
+    for release, kernel in kernels.items():
+        build_initramfs(image, staging, release, kernel)
 
 
 def _put(staging: str, path: str, content: bytes, mode: int) -> None:
@@ -227,7 +237,7 @@ def _refuse_identity(image: Image, staging: str) -> None:
 def _version(
     image: Image,
     staging: str,
-    kernel: Kernel,
+    kernels: Mapping[str, Served],
     source: ImageSource,
     newest: Version | None,
     sent: int,
@@ -243,9 +253,8 @@ def _version(
         name=name,
         image=image.name,
         path=path,
-        kernel=kernel.release,
-        vmlinuz=path + kernel.path,
-        initrd=f"{path}/boot/initrd.img-{kernel.release}-diskless",
+        kernel=next(iter(kernels)),
+        kernels=kernels,
         made=now,
         source=source.shown,
         scripts=node.digest(),

@@ -13,8 +13,9 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
@@ -23,13 +24,29 @@ NAME = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """A kernel that a version serves to nodes.
+
+    vmlinuz, initrd
+        Paths of the files, from the tree's root.
+    modules, builtin
+        What nodes need of it: modules that its initramfs has, and parts of the kernel itself.
+    """
+
+    vmlinuz: str
+    initrd: str
+    modules: tuple[str, ...]
+    builtin: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """One immutable tree.
 
     kernel
-        The kernel's release, e.g. ``6.1.0-28-cloud-amd64``.
-    vmlinuz, initrd
-        Absolute paths of the files, inside the tree.
+        The release of the kernel that nodes boot which name none, e.g. ``6.1.0-28-cloud-amd64``.
+    kernels
+        Release to each kernel that it serves.
     made
         When, in seconds since 1970.
     source
@@ -52,8 +69,7 @@ class Version:
     image: str
     path: str
     kernel: str
-    vmlinuz: str
-    initrd: str
+    kernels: Mapping[str, Served]
     made: float
     source: str
     scripts: str
@@ -192,8 +208,6 @@ def next_name(image: Image, now: float) -> str:
 def describe(image: Image, version: Version) -> None:
     """Write a version's metadata, in one rename."""
     fields = asdict(version)
-    for key in ("vmlinuz", "initrd"):
-        fields[key] = fields[key].removeprefix(version.path)
     del fields["path"]
     _write_json(_metadata(image, version.name), fields)
 
@@ -256,13 +270,20 @@ def _read(image: Image, name: str) -> Version | None:
     try:
         with open(_metadata(image, name), encoding="utf-8") as stream:
             fields = json.load(stream)
-        fields["vmlinuz"] = path + fields["vmlinuz"]
-        fields["initrd"] = path + fields["initrd"]
-        return Version(path=path, **fields)
+        own = fields["kernel"]
+        kernels = {own: fields["kernels"][own], **fields.pop("kernels")}
+        served = {release: _served(kernel) for release, kernel in kernels.items()}
+        return Version(path=path, kernels=served, **fields)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as err:
+    except (ValueError, TypeError, KeyError, AttributeError) as err:
         raise DisklessError(
             f"{_metadata(image, name)}: cannot be read as metadata ({err}); move it "
             "and its version away, and sync again"
         ) from err
+
+
+def _served(fields: dict[str, Any]) -> Served:
+    return Served(
+        fields["vmlinuz"], fields["initrd"], tuple(fields["modules"]), tuple(fields["builtin"])
+    )

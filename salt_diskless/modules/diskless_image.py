@@ -13,7 +13,7 @@ from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import kernels as kernel_lists
-from salt_diskless.image import keys, versions
+from salt_diskless.image import keys, needs, versions
 from salt_diskless.image import listing as listings
 from salt_diskless.image import packages as package_lists
 from salt_diskless.image import prune as pruning
@@ -61,10 +61,11 @@ def sync(
 
         salt-call diskless_image.sync rhel5compute
     """
-    done = {}
+    site, done = adapter.site(__pillar__, __opts__), {}
     for image in _images(name):
+        wanted = needs.needs_of(site, image)
         with _shown(image) as report:
-            result = syncing.sync(image, publishes=publish, test=test, report=report)
+            result = syncing.sync(image, wanted, publishes=publish, test=test, report=report)
         if test and result.changed:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
         done[image.name] = {
@@ -113,10 +114,11 @@ def list_() -> dict[str, dict[str, Any]]:
 @adapter.execution
 def show(name: str, version: str | None = None, check: bool = False) -> dict[str, Any]:
     """
-    Return what is known of one version: when, from where, its kernel and packages (name to
-    version), the nodes that boot it next, the bytes that it takes on the disk, all of them
-    (``bytes_total``) and those that the version before it does not have too (``bytes_new``), and
-    those that were sent to make it (``bytes_sent``).
+    Return what is known of one version: when, from where, its kernel, every kernel that it serves
+    (``kernels``: release to the modules for its nodes), packages (name to version), the nodes that
+    boot it next, the bytes that it takes on the disk, all of them (``bytes_total``) and those that
+    the version before it does not have too (``bytes_new``), and those that were sent to make it
+    (``bytes_sent``).
 
     name
         The image.
@@ -144,6 +146,10 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
         "published_first": _when(wanted.published_at),
         "source": wanted.source,
         "kernel": wanted.kernel,
+        "kernels": {
+            release: sorted((*kernel.modules, *kernel.builtin))
+            for release, kernel in wanted.kernels.items()
+        },
         "nodes": fold(
             node.name
             for node in nodes
@@ -191,9 +197,11 @@ def diff(name: str, old: str, new: str | None = None) -> dict[str, Any]:
 
 
 @adapter.execution
-def kernels(name: str) -> list[str]:
+def kernels(name: str) -> dict[str, dict[str, Any]]:
     """
-    Return the releases of the kernels in an image's published version, newest first.
+    Return the kernels in an image's published version, newest first: release to whether it is
+    ``served``, and the ``nodes`` that boot it. One that is not served is so by the next sync after
+    a node, a profile or the image has named it.
 
     name
         The image.
@@ -206,7 +214,19 @@ def kernels(name: str) -> list[str]:
     """
     (image,) = _images(name)
     current = versions.published(image)
-    return [kernel.release for kernel in kernel_lists.kernels(current.path)] if current else []
+    if current is None:
+        return {}
+    booted: dict[str, list[str]] = {}
+    for settings, names in adapter.site(__pillar__, __opts__).settings_of(image):
+        if settings.version in (None, current.name):
+            booted.setdefault(settings.kernel or current.kernel, []).extend(names)
+    return {
+        kernel.release: {
+            "served": kernel.release in current.kernels,
+            "nodes": fold(booted.get(kernel.release, ())),
+        }
+        for kernel in kernel_lists.kernels(current.path)
+    }
 
 
 @adapter.execution
@@ -349,6 +369,8 @@ def _publish(image: Image, choose: Callable[[], versions.Version]) -> dict[str, 
     with versions.changing(image):
         current = versions.published(image)
         chosen = choose()
+        site, booted = adapter.site(__pillar__, __opts__), {image.name: chosen.name}
+        needs.check_kernels(site, booted, {(image.name, chosen.name): chosen})
         versions.publish(image, chosen.name)
     return {
         "old": current.name if current else None,

@@ -43,9 +43,10 @@ def render(node: str | None = None) -> dict[str, str]:
 
 
 @adapter.execution
-def list_() -> dict[str, dict[str, str]]:
+def list_() -> dict[str, dict[str, str | None]]:
     """
-    Return the node files on the disk: file name to its node, image and version.
+    Return the node files on the disk: file name to its node, image and version, and the kernel that
+    the pillar names for the node, where it is not the version's own.
 
     CLI Example:
 

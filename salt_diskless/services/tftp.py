@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from salt_diskless import tree
 from salt_diskless.boot import pxelinux
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.image.versions import check_pins, published, require_published, versions
+from salt_diskless.image.needs import check_kernels
+from salt_diskless.image.versions import (
+    Version,
+    check_pins,
+    published,
+    require_published,
+    versions,
+)
 from salt_diskless.platform import Platform
 
 #: Stands for the version that a sync would make: only in what test mode tells.
@@ -19,6 +26,8 @@ NEXT_VERSION = "next"
 
 _NODE_FILE = re.compile(r"[0-9A-F]{8}|01(?:-[0-9a-f]{2}){6}")
 _HEADER_NODE = re.compile(rf"# Written by {tree.MARK}: ([^,\s]+), ")
+_KERNEL = re.compile(r"^\s*kernel ([^/\s]+)/([^/\s]+)(?:/([^/\s]+))?/vmlinuz$", re.MULTILINE)
+_KERNEL_FILES = frozenset({"vmlinuz", "initrd.img"})
 _MARKER = f".{tree.MARK}"
 
 
@@ -42,16 +51,28 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
         In test mode, the images that would get a new version; None when it is for real.
 
     Raises :class:`DisklessError` when an image that nodes boot from has no published version, or
-    not the one that nodes are pinned to.
+    not the one that nodes are pinned to, or when a version does not serve a kernel that nodes name.
     """
     check_pins(site)
     root = platform.tftp_root
     chosen = booted_versions(site, pending)
+    there = {
+        (image.name, version.name): version
+        for image in site.images.values()
+        for version in versions(image)
+    }
+    check_kernels(site, chosen, there)
+    kernels = {key: version.kernel for key, version in there.items()}
+    for image in site.images.values():
+        kernels[image.name, NEXT_VERSION] = image.kernel or ""
+    rendered = pxelinux.render(site, chosen, kernels)
     files: dict[str, tree.Content] = {
-        f"{root}/{path}": content for path, content in pxelinux.render(site, chosen).items()
+        f"{root}/{path}": content for path, content in rendered.items()
     }
     for image in site.images.values():
-        files.update(_kernels(image, root, chosen.get(image.name) == NEXT_VERSION))
+        of_image = [version for (name, _), version in there.items() if name == image.name]
+        is_next = chosen.get(image.name) == NEXT_VERSION
+        files.update(_kernels(site, image, root, of_image, is_next))
     files.update(_loader(platform, strict=pending is None))
     stale = [path for path in _node_files(f"{root}/{pxelinux.CONFIG}") if path not in files]
     own = [path for path in _image_files(f"{root}/{pxelinux.DIRECTORY}") if path not in files]
@@ -90,19 +111,20 @@ def folded(site: Site, difference: tree.Difference, platform: Platform) -> dict[
     return changes
 
 
-def listed(platform: Platform) -> dict[str, dict[str, str]]:
+def listed(platform: Platform) -> dict[str, dict[str, str | None]]:
     """Return the node files that are on the disk: file name to the node, image and version that it
-    is for."""
+    is for, and the kernel, where that is not the version's own."""
     found = {}
     for path in _node_files(f"{platform.tftp_root}/{pxelinux.CONFIG}"):
         text = (tree.read(path) or b"").decode(errors="replace")
         match = _HEADER_NODE.match(text)
-        kernel = re.search(r"^\s*kernel (\S+)/(\S+)/vmlinuz$", text, re.MULTILINE)
+        kernel = _KERNEL.search(text)
         if match and kernel:
             found[os.path.basename(path)] = {
                 "node": match[1],
                 "image": kernel[1],
                 "version": kernel[2],
+                "kernel": kernel[3],
             }
     return dict(sorted(found.items()))
 
@@ -131,17 +153,26 @@ def _written_for(path: str) -> str | None:
     return match[1] if match else None
 
 
-def _kernels(image: Image, root: str, is_next: bool) -> Iterator[tuple[str, tree.Content]]:
-    """Yield kernel and initramfs of every version that is there, so that a node which is being
-    switched on while a version is published still finds the one that its file names."""
-    directory = f"{root}/{pxelinux.DIRECTORY}/{image.name}"
-    yield f"{directory}/{_MARKER}", tree.header(f"kernels of {image.name}").encode()
-    for version in versions(image):
-        yield f"{directory}/{version.name}/vmlinuz", tree.Copy(version.vmlinuz)
-        yield f"{directory}/{version.name}/initrd.img", tree.Copy(version.initrd)
+def _kernels(
+    site: Site, image: Image, root: str, there: Sequence[Version], is_next: bool
+) -> Iterator[tuple[str, tree.Content]]:
+    """Yield kernels and initramfs of every version that is there, so that a node which is being
+    switched on while a version is published still finds those that its file names."""
+    directory = f"{root}/{pxelinux.DIRECTORY}"
+    yield f"{directory}/{image.name}/{_MARKER}", tree.header(f"kernels of {image.name}").encode()
+    named = [(one.version, one.kernel) for one, _ in site.settings_of(image) if one.kernel]
+    for version in there:
+        wanted = {version.kernel, *(name for pin, name in named if pin in (None, version.name))}
+        for release, kernel in version.kernels.items():
+            if release in wanted:
+                place = pxelinux.kernel_place(image.name, version.name, release, version.kernel)
+                yield f"{directory}/{place}/vmlinuz", tree.Copy(version.path + kernel.vmlinuz)
+                yield f"{directory}/{place}/initrd.img", tree.Copy(version.path + kernel.initrd)
     if is_next:
-        yield f"{directory}/{NEXT_VERSION}/vmlinuz", b""
-        yield f"{directory}/{NEXT_VERSION}/initrd.img", b""
+        for next_one in {image.kernel, *(name for pin, name in named if pin is None)}:
+            place = pxelinux.kernel_place(image.name, NEXT_VERSION, next_one, image.kernel)
+            yield f"{directory}/{place}/vmlinuz", b""
+            yield f"{directory}/{place}/initrd.img", b""
 
 
 def _loader(platform: Platform, strict: bool) -> Iterator[tuple[str, tree.Content]]:
@@ -183,14 +214,16 @@ def _image_files(directory: str) -> Iterator[str]:
             continue
         for version in os.scandir(entry.path):
             if version.is_dir(follow_symlinks=False):
-                for name in ("vmlinuz", "initrd.img"):
-                    for path in (
-                        f"{version.path}/{name}",
-                        f"{version.path}/{name}{tree.UNFINISHED}",
-                    ):
-                        if os.path.lexists(path):
-                            yield path
+                yield from _kernel_files(version.path)
         yield marker
+
+
+def _kernel_files(directory: str) -> Iterator[str]:
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _kernel_files(entry.path)
+        elif entry.name.removesuffix(tree.UNFINISHED) in _KERNEL_FILES:
+            yield entry.path
 
 
 def node_path(site: Site, platform: Platform, name: str) -> str:

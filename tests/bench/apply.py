@@ -100,7 +100,9 @@ class Bench:
         root = self.place / "golden"
         for name in ("bin", "sbin", "boot", "etc", "root", "var/log/apt", "var/spool/cron"):
             (root / name).mkdir(parents=True)
-        (root / "lib/modules/6.1-test").mkdir(parents=True)
+        modules = root / "lib/modules/6.1-test"
+        modules.mkdir(parents=True)
+        (modules / "modules.dep").write_text("kernel/nfs.ko:\nkernel/nfsv4.ko:\n")
         (root / "bin/sh").write_bytes(pathlib.Path("/bin/busybox").read_bytes())
         (root / "bin/sh").chmod(0o755)
         (root / "boot/vmlinuz-6.1-test").write_bytes(b"kernel")

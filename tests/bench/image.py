@@ -73,6 +73,7 @@ class Bench:
         subprocess.run(["cp", "-a", roots.golden(), self.golden], check=True)
         script = self.golden / "usr/sbin/mkinitramfs"
         script.write_text('#!/bin/sh\n: > "$2"\n')
+        (self.golden / "usr/bin/lsinitramfs").unlink()
         listed = self.golden / f"var/lib/dpkg/info/{PACKAGE}.list"
         files = [self.golden / line.lstrip("/") for line in listed.read_text().splitlines()]
         self._files = [path for path in files if path.is_file() and not path.is_symlink()]

@@ -1,0 +1,88 @@
+"""What the nodes of an image need of their kernels, and whether a version serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from salt_diskless.cluster import DisklessError, Image, Site
+from salt_diskless.cluster.ranges import fold
+from salt_diskless.image.versions import Version
+
+#: What every node mounts its root with; and what a version of NFS needs beside that.
+NFS = "nfs"
+NFS_VERSIONS = {"3": "nfsv3", "4.2": "nfsv4"}
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One module that nodes need of the kernel that they boot.
+
+    kernel
+        Its release, where the nodes name one; None is the image's own.
+    module
+        The module, e.g. ``nfsv4``.
+    key, found
+        What in the pillar says so: the nodes' ``kernel``, ``nfs`` or ``drivers``, and its value.
+    nodes
+        Their names.
+    """
+
+    kernel: str | None
+    module: str
+    key: str
+    found: str
+    nodes: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Where the pillar says so."""
+        return f"diskless:nodes:{fold(self.nodes)}:{self.key}"
+
+
+def needs_of(site: Site, image: Image) -> tuple[Need, ...]:
+    """Return what the nodes that boot an image's next version need. A node that is pinned to a
+    version has what that one has."""
+    found: dict[tuple[str | None, str, str, str], list[str]] = {}
+    for settings, names in site.settings_of(image):
+        if settings.version is not None:
+            continue
+        kernel = settings.kernel if settings.kernel != image.kernel else None
+        if kernel is not None:
+            found.setdefault((kernel, NFS, "kernel", kernel), []).extend(names)
+        nfs = NFS_VERSIONS[settings.nfs], "nfs", settings.nfs
+        drivers = ((driver, "drivers", driver) for driver in settings.drivers)
+        for need in (nfs, *drivers):
+            found.setdefault((kernel, *need), []).extend(names)
+    return tuple(Need(*need, tuple(names)) for need, names in found.items())
+
+
+def check_kernels(
+    site: Site, booted: Mapping[str, str], there: Mapping[tuple[str, str], Version]
+) -> None:
+    """Raise :class:`DisklessError` for the kernels that nodes name and that the version which they
+    boot does not serve.
+
+    booted
+        Image to the version that its nodes boot, if the pillar pins no other one.
+    there
+        Image and name to each version; one that is not in it is not looked at.
+    """
+    problems: dict[tuple[str, str, str, bool], list[str]] = {}
+    for image in site.images.values():
+        for settings, names in site.settings_of(image):
+            name = settings.version or booted.get(image.name, "")
+            version = there.get((image.name, name))
+            if settings.kernel and version is not None and settings.kernel not in version.kernels:
+                pinned = settings.version is not None
+                key = (image.name, name, settings.kernel, pinned)
+                problems.setdefault(key, []).extend(names)
+    if problems:
+        raise DisklessError(
+            "\n".join(
+                f"diskless:nodes:{fold(names)}:kernel: found {kernel}; version {name} of the image "
+                f"{image} serves: {', '.join(there[image, name].kernels)}; name one of these, or "
+                + ("leave version out" if pinned else "sync or publish a version that serves it")
+                for (image, name, kernel, pinned), names in problems.items()
+            )
+        )

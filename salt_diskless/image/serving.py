@@ -1,0 +1,115 @@
+"""Which kernels a version serves: those that image and nodes name, if they have what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.image import modules
+from salt_diskless.image.kernels import Kernel, initramfs, kernels
+from salt_diskless.image.modules import Modules
+from salt_diskless.image.needs import NFS, NFS_VERSIONS, Need
+from salt_diskless.image.versions import Served, Version
+
+
+def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, Served], str]:
+    """Return the kernels that a version of this tree serves, the image's own first, and a sentence
+    that says which one that is, and why.
+
+    needs
+        What the image's nodes need.
+
+    Raises :class:`DisklessError` with all that the tree lacks: a kernel, or a module of one.
+    """
+    there = {kernel.release: kernel for kernel in kernels(tree)}
+    own, which = image.kernel, f"Kernel {image.kernel}, as the pillar says"
+    if own is None:
+        if not there:
+            raise DisklessError(
+                f"diskless:images:{image.name}: found no kernel with its modules in the golden "
+                "root; install one there (on Debian linux-image-amd64)"
+            )
+        own = next(iter(there))
+        which = f"Kernel not specified, using {own}"
+    problems: list[str] = []
+    served = {}
+    for release, needed in _by_release(own, needs).items():
+        named = (need.path for need in needed if need.key == "kernel")
+        path = next(named, f"diskless:images:{image.name}:kernel")
+        if release not in there:
+            problems.append(
+                f"{path}: found {release}; the image {image.name} has: {', '.join(there) or 'none'}"
+            )
+            continue
+        found = _modules(image, tree, there[release])
+        problems += _lacking(image, release, path, found, needed)
+        useful = {NFS, *NFS_VERSIONS.values(), *(need.module for need in needed)}
+        served[release] = Served(
+            vmlinuz=there[release].path,
+            initrd=initramfs(release),
+            modules=tuple(sorted(useful & found.loadable)),
+            builtin=tuple(sorted(useful & found.builtin)),
+        )
+    if problems:
+        raise DisklessError("\n".join(problems))
+    others = ", ".join(release for release in served if release != own)
+    return served, f"{which}; for nodes that name it also {others}" if others else which
+
+
+def unserved(image: Image, version: Version, needs: tuple[Need, ...]) -> str:
+    """Return what a version does not serve that its image and nodes want, as a sentence, or
+    nothing."""
+    own = image.kernel or next((kernel.release for kernel in kernels(version.path)), version.kernel)
+    if own != version.kernel:
+        return f"kernel {own} is wanted"
+    for release, needed in _by_release(own, needs).items():
+        if release not in version.kernels:
+            return f"kernel {release} is wanted"
+        kernel = version.kernels[release]
+        for need in needed:
+            if need.module not in (*kernel.modules, *kernel.builtin):
+                return f"kernel {release} with {need.module} is wanted"
+    return ""
+
+
+def _by_release(own: str, needs: tuple[Need, ...]) -> dict[str, list[Need]]:
+    """Return each kernel's release with what is needed of it, the image's own first."""
+    found: dict[str, list[Need]] = {own: []}
+    for need in needs:
+        found.setdefault(need.kernel or own, []).append(need)
+    return found
+
+
+def _modules(image: Image, tree: str, kernel: Kernel) -> Modules:
+    try:
+        return modules.of(tree + kernel.modules)
+    except FileNotFoundError:
+        raise DisklessError(
+            f"diskless:images:{image.name}: found no {kernel.modules}/modules.dep, which says what "
+            f"kernel {kernel.release} has; run depmod {kernel.release} in the golden root"
+        ) from None
+
+
+def _lacking(
+    image: Image, release: str, path: str, found: Modules, needed: list[Need]
+) -> Iterator[str]:
+    """Yield what nodes need of a kernel that it does not have.
+
+    path
+        Where the pillar names the kernel.
+    """
+    whose = f"kernel {release} of the image {image.name}"
+    if NFS not in found:
+        yield (
+            f"{path}: found {release}; it has no module {NFS}, by which nodes have their root; "
+            "name a kernel that has it, or install one in the golden root"
+        )
+    for need in needed:
+        if need.module != NFS and need.module not in found:
+            near = get_close_matches(need.module, found.loadable | found.builtin, 1, 0.8)
+            meant = f" (did you mean {near[0]}?)" if near and need.key == "drivers" else ""
+            yield (
+                f"{need.path}: found {need.found}; {whose} has no module {need.module}{meant}; "
+                "name a kernel that has it, or install one in the golden root"
+            )
