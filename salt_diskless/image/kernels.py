@@ -37,13 +37,14 @@ def kernels(tree: str) -> tuple[Kernel, ...]:
             releases = os.listdir(tree + directory)
         except OSError:
             continue
-        if not _leads_inside(tree, directory):
-            continue
         for release in releases:
-            for path in (f"/boot/vmlinuz-{release}", f"{directory}/{release}/vmlinuz"):
+            place = f"{directory}/{release}"
+            if not _leads_inside(tree, place):
+                continue
+            for path in (f"/boot/vmlinuz-{release}", f"{place}/vmlinuz"):
                 is_file = os.path.isfile(tree + path) and not os.path.islink(tree + path)
                 if is_file and _leads_inside(tree, os.path.dirname(path)):
-                    found.setdefault(release, Kernel(release, path, f"{directory}/{release}"))
+                    found.setdefault(release, Kernel(release, path, place))
     return tuple(found[release] for release in sorted(found, key=_age, reverse=True))
 
 

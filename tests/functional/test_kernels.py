@@ -115,6 +115,18 @@ def test_a_node_that_names_the_images_own_kernel_boots_it_from_where_the_others_
     assert not (tftp / f"tiny/{root(location).name}/{NEW}").exists()
 
 
+def test_a_node_can_name_a_newer_kernel_than_the_images_own_which_is_shown_first(
+    salt_call, pillar, location, tftp, both
+):
+    pillar["images"]["tiny"]["kernel"] = OLD
+    pillar["nodes"]["node003"]["kernel"] = NEW
+    synced, _ = applied(salt_call, pillar)
+    assert f"Kernel {OLD}, as the pillar says; for nodes that name it also {NEW}" in synced.comment
+    assert loader_line(tftp, "0A4D0049") == f"tiny/{root(location).name}/{NEW}"
+    assert loader_line(tftp, "0A4D000B") == f"tiny/{root(location).name}"
+    assert list(salt_call(pillar).modules["diskless_image.show"]("tiny")["kernels"]) == [OLD, NEW]
+
+
 def test_a_profiles_kernel_is_served_and_a_name_that_goes_takes_its_files_along(
     salt_call, pillar, location, tftp, both
 ):
@@ -363,15 +375,12 @@ def test_a_version_that_does_not_serve_a_nodes_kernel_is_not_published(
     assert listing() == before
 
 
+@pytest.mark.parametrize("linked", ["boot", "lib/modules", f"lib/modules/{OLD}"])
 def test_a_kernel_that_a_link_takes_from_the_server_is_none_of_the_images(
-    salt_call, pillar, location, golden, tmp_path
+    salt_call, pillar, location, golden, tmp_path, linked
 ):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / f"vmlinuz-{NEW}").write_text("the server's")
-    put_kernel(golden, NEW)
-    shutil.rmtree(golden / "boot")
-    (golden / "boot").symlink_to(outside)
+    (golden / linked).rename(tmp_path / "outside")
+    (golden / linked).symlink_to(tmp_path / "outside")
     ret = salt_call(pillar).state("diskless_image.synced")
     assert ret.result is False
     assert "found no kernel with its modules in the golden root" in ret.comment
