@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -129,8 +130,7 @@ def _taken(
             # An archive that was made anew holds the same: the next run need not look into it.
             describe(image, replace(newest, mark=source.mark))
         return compared
-    staging = f"{image.location}/.staging"
-    os.makedirs(staging, mode=0o755, exist_ok=True)
+    staging = _staging(image)
     sent = rsync.copy(image, opened, staging, newest.path if newest else None, report)
     kernels, which = choose(image, staging, needs)
     _complete(image, staging, kernels)
@@ -178,6 +178,21 @@ def _same(image: Image, source: ImageSource) -> Synced:
     if newest is not None and newest != current:
         why += f" since {newest.name}; {old} was published instead"
     return Synced(old, old, False, why)
+
+
+def _staging(image: Image) -> str:
+    """Return the staging directory, with what a killed sync has copied. What that one had linked is
+    unlinked: rsync would give a file that is there its attributes in place, in the published
+    version too."""
+    path = f"{image.location}/.staging"
+    os.makedirs(path, mode=0o755, exist_ok=True)
+    for directory, names, files in os.walk(os.fsencode(path)):
+        for name in (*names, *files):
+            full = os.path.join(directory, name)
+            status = os.lstat(full)
+            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                os.unlink(full)
+    return path
 
 
 _MADE = (*identity.VOLATILE, identity.LOGS)

@@ -83,6 +83,30 @@ def test_killed_half_way_it_leaves_the_published_version_and_the_next_sync_goes_
     assert left == []
 
 
+def test_what_a_killed_sync_had_linked_is_not_changed_in_place(
+    salt_call, pillar, location, golden, slow_initramfs
+):
+    slow = slow_initramfs.read_text()
+    slow_initramfs.write_text(slow.replace("sleep 600", "true"))
+    (golden / "etc/shared").write_text("the same in both\n")
+    salt_call(pillar).state("diskless_image.synced")
+    before, was = root(location), state_of(root(location))
+    slow_initramfs.write_text(slow)
+    running = start_sync(location, golden)
+    wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    wait_until_nobody_works_in(location)
+    assert (location / ".staging/etc/shared").stat().st_ino == (before / "etc/shared").stat().st_ino
+    (golden / "etc/shared").chmod(0o600)
+    os.setxattr(golden / "etc/shared", "user.new", b"1")
+    slow_initramfs.write_text(slow.replace("sleep 600", "true"))
+    assert salt_call(pillar).state("diskless_image.synced").result is True
+    assert state_of(before) == was
+    assert os.listxattr(before / "etc/shared") == []
+    assert os.getxattr(root(location) / "etc/shared", "user.new") == b"1"
+
+
 def test_while_a_sync_runs_nothing_else_changes_the_images_versions(
     salt_call, pillar, location, golden, listing
 ):
