@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+#: From fcntl.h and linux/fs.h.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def write_all(descriptor: int, content: bytes) -> None:
@@ -35,6 +37,16 @@ def flush(directories: Iterable[str]) -> None:
             done.add(device)
         finally:
             os.close(descriptor)
+
+
+def exchange(one: bytes, other: bytes) -> None:
+    """Have two paths of a file system change places (renameat2(2)): at no moment is one missing.
+
+    Raises ``OSError``, also on a file system that cannot do that.
+    """
+    if _LIBC.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, _RENAME_EXCHANGE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), os.fsdecode(one))
 
 
 def read_untrusted(path: str, most: int) -> bytes | None:

@@ -76,6 +76,7 @@ def _kernel_line(settings: Settings, version: str, place: str) -> str:
         f"DISKLESS_VERSION={version}",
         f"DISKLESS_ROOT={settings.root}",
         f"DISKLESS_NFS={settings.nfs}",
+        "DISKLESS_LIVE=yes" if image.live else "",
         f"nfs.nfs4_unique_id={_NAME}",
         "ro",
         settings.kernel_append or "",

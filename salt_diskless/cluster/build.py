@@ -213,6 +213,7 @@ class _Build:
                     packages=tuple(image.packages),
                     absent_packages=tuple(image.absent_packages),
                     golden_states=tuple(image.golden_states),
+                    live=image.live,
                 ),
             )
 

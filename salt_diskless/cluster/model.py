@@ -87,6 +87,9 @@ class Image:
         The release of the kernel that its nodes boot; None is the newest one in it.
     packages, absent_packages, golden_states
         What the golden machine must have, must not have, and the SLS that it is given.
+    live
+        Whether its nodes look often enough whether a file has changed for a version to be changed
+        in place.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Image:
     packages: tuple[str, ...] = ()
     absent_packages: tuple[str, ...] = ()
     golden_states: tuple[str, ...] = ()
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252})")
 RESERVED_ON_KERNEL_LINE = frozenset(
     {"initrd", "root", "boot", "init", "ip", "ro", "rw", "BOOTIF", "NFSROOT", "SNAPSHOT"}
     | {"ETHERNET", "NISDOMAIN", "DISKLESS_VERSION", "DISKLESS_ROOT", "DISKLESS_NFS"}
-    | {"DISKLESS_UNKNOWN", "nfs.nfs4_unique_id"}
+    | {"DISKLESS_LIVE", "DISKLESS_UNKNOWN", "nfs.nfs4_unique_id"}
 )
 
 #: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
@@ -177,6 +177,12 @@ def _driver(value: str) -> str:
     return value.replace("-", "_")
 
 
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("give true or false")
+    return value
+
+
 def _one_or_many(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
@@ -208,6 +214,7 @@ Location = Annotated[Path, AfterValidator(_location)]
 Text = Annotated[
     str, _text("give one line without quotes, backslashes or control characters", _TEXT)
 ]
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Seconds = Annotated[int, Field(strict=True, ge=60, le=0x7FFFFFFF)]
 
 
@@ -258,6 +265,7 @@ class ImageIn(_Strict):
     ] = []
     scrub: list[ScrubPath] = []
     kernel: Release | None = None
+    live: Switch = False
     packages: list[Package] = []
     absent_packages: list[Package] = []
     golden_states: list[

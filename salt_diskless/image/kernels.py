@@ -12,6 +12,9 @@ from salt_diskless.command import CommandFailed, run
 from salt_diskless.image import modules
 from salt_diskless.image.versions import Served
 
+#: Where a kernel's modules are, in a directory of its release's name.
+MODULES = ("/lib/modules", "/usr/lib/modules")
+
 #: Before a program of the tree: in namespaces of its own, without a network.
 APART = [
     *("unshare", "--mount", "--propagation", "private"),
@@ -32,7 +35,7 @@ def kernels(tree: str) -> tuple[Kernel, ...]:
     """Return the kernels of a tree that have their modules too, newest first. One that a link
     takes from outside the tree is none of its."""
     found: dict[str, Kernel] = {}
-    for directory in ("/lib/modules", "/usr/lib/modules"):
+    for directory in MODULES:
         try:
             releases = os.listdir(tree + directory)
         except OSError:

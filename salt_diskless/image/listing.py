@@ -42,10 +42,10 @@ def listing(tree: str, shared_with: str | None = None) -> Listing:
     shared_with
         The tree whose files it may share (hard links); None when there is no other one.
     """
-    others = {status.st_ino for _, status in _walk(shared_with)} if shared_with else set()
+    others = {status.st_ino for _, status in walk(shared_with)} if shared_with else set()
     digest, total, new = hashlib.sha256(), 0, 0
     counted = set()
-    for path, status in _walk(tree):
+    for path, status in walk(tree):
         facts = (*_facts(status), 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns)
         digest.update(path + b"\0" + repr(facts).encode() + b"\0")
         if stat.S_ISLNK(status.st_mode):
@@ -61,11 +61,11 @@ def differences(old: str, new: str) -> dict[str, list[str]]:
     """Return the paths that were ``added``, ``removed`` and ``changed`` between two trees, sorted;
     what is empty is left out. Changed are type, mode, owner, attributes or content; another time
     alone is no change."""
-    before, after = dict(_walk(old)), dict(_walk(new))
+    before, after = dict(walk(old)), dict(walk(new))
     changed = [
         path
         for path in before.keys() & after.keys()
-        if _differ(os.fsencode(old) + path, before[path], os.fsencode(new) + path, after[path])
+        if differ(os.fsencode(old) + path, before[path], os.fsencode(new) + path, after[path])
     ]
     found = {
         "added": after.keys() - before.keys(),
@@ -81,7 +81,7 @@ def shown(path: bytes) -> str:
     return _ODD.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", text)
 
 
-def _walk(tree: str) -> Iterator[tuple[bytes, os.stat_result]]:
+def walk(tree: str) -> Iterator[tuple[bytes, os.stat_result]]:
     """Yield each path below a tree, from ``/``, with lstat of it; in an order that is always the
     same. The tree itself is the empty path."""
     top = os.fsencode(tree)
@@ -98,17 +98,19 @@ def _facts(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, size)
 
 
-def _differ(old: bytes, before: os.stat_result, new: bytes, after: os.stat_result) -> bool:
+def differ(old: bytes, before: os.stat_result, new: bytes, after: os.stat_result) -> bool:
+    """Return whether two paths, each with lstat of it, differ in more than their times."""
     if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
         return False
-    if _facts(before) != _facts(after) or _attributes(old) != _attributes(new):
+    if _facts(before) != _facts(after) or attributes(old) != attributes(new):
         return True
     if stat.S_ISLNK(before.st_mode):
         return os.readlink(old) != os.readlink(new)
     return stat.S_ISREG(before.st_mode) and not filecmp.cmp(old, new, shallow=False)
 
 
-def _attributes(path: bytes) -> dict[str, bytes]:
+def attributes(path: bytes) -> dict[str, bytes]:
+    """Return a path's extended attributes, which are its ACLs and capabilities too."""
     found = {}
     with contextlib.suppress(OSError):
         for name in os.listxattr(path, follow_symlinks=False):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from salt_diskless.cluster import DisklessError, Image, Node
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.disk import read_untrusted
-from salt_diskless.image.versions import NAME, changing, forget, published, versions
-
-#: Where a node notes in its snapshot which version it has mounted.
-BOOTED = ".diskless/booted"
+from salt_diskless.image import live, running
+from salt_diskless.image.versions import changing, forget, published, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +42,16 @@ def prune(image: Image, nodes: Iterable[Node], keep: int, *, test: bool = False)
         for name in () if test else removed:
             forget(image, name)
             shutil.rmtree(f"{image.location}/versions/{name}")
+        if not test:
+            live.tidy(image)
     return Pruned(removed, {name: reasons[name] for name in there if name in reasons})
 
 
 def _reasons(image: Image, nodes: Iterable[Node], newest: Iterable[str]) -> dict[str, str]:
     """Return why a version stays, the best reason of each."""
     reasons = {name: "one of the newest" for name in newest}
-    booted: dict[str, list[str]] = {}
-    for name, version in _booted(image):
-        booted.setdefault(version, []).append(name)
-    for version, names in booted.items():
-        reasons[version] = f"{fold(names)} booted it last, and may have it mounted"
+    for version, nodes_of in running.booted(image).items():
+        reasons[version] = f"{fold(nodes_of)} booted it last, and may have it mounted"
     pinned: dict[str, list[str]] = {}
     for node in nodes:
         if node.settings.version is not None:
@@ -67,15 +62,3 @@ def _reasons(image: Image, nodes: Iterable[Node], newest: Iterable[str]) -> dict
     if current is not None:
         reasons[current.name] = "it is published"
     return reasons
-
-
-def _booted(image: Image) -> Iterable[tuple[str, str]]:
-    """Yield each snapshot's node and the version that it booted last. A node is root in there: what
-    it says is compared with names of versions, and nothing else is done with it."""
-    base = f"{image.location}/snapshot"
-    for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
-        said = (
-            (read_untrusted(f"{base}/{name}/{BOOTED}", 64) or b"").decode(errors="replace").strip()
-        )
-        if NAME.fullmatch(said):
-            yield name, said

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
@@ -26,6 +30,12 @@ _COMMON = (
     # Times to the nanosecond: a file that is changed twice in a second is not taken for the same.
     "--modify-window=-1",
 )
+
+#: A line of what differs (rsync(1), --itemize-changes, and the format below): what happens, to a
+#: file or another type, its size, its name. The root itself is no difference.
+_ITEM = re.compile(r"([<>ch.*])(\S)\S* +(\d+) (?!\./$)(.+)", re.DOTALL)
+#: What files are rounded up to on most file systems.
+_BLOCK = 4096
 
 #: EXIT VALUES of rsync(1), and ssh's 255. 24 is no error: a running machine's files come and go.
 _OK = (0, 24)
@@ -80,20 +90,52 @@ def copy(
     return sent(_rsync(image, source, destination, more, each=each))
 
 
-def differences(image: Image, source: RsyncSource, tree: str, own: Sequence[str]) -> list[str]:
-    """Return the paths in which the source differs from a version.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """In what a source differs from a tree.
+
+    paths
+        From the root, for people.
+    bytes
+        What the files among them take on the disk of whoever copies them.
+    """
+
+    paths: tuple[str, ...]
+    bytes: int
+
+
+def difference(
+    image: Image,
+    source: RsyncSource,
+    tree: str,
+    own: Sequence[str],
+    kept: Sequence[str] = (),
+) -> Difference:
+    """Return in what the source differs from a version.
 
     own
         Paths from the version's root that the project put there itself.
+    kept
+        Paths of it whose lack in the source is no difference.
     """
-    more = ["--dry-run", "--itemize-changes", "--out-format=%i %n", "--omit-dir-times"]
-    said = _rsync(image, source, tree, more, own)
-    changed = []
-    for line in said.splitlines():
-        what, _, name = line.partition(" ")
-        if what.startswith(("<", ">", "c", "h", ".", "*")) and name and name != "./":
-            changed.append("/" + name.lstrip().rstrip("/"))
-    return [path for path in changed if path not in identity.VOLATILE]
+    more = ["--dry-run", "--itemize-changes", "--out-format=%i %l %n", "--omit-dir-times"]
+    paths, total = [], 0
+    for line in _rsync(image, source, tree, more, own, kept).splitlines():
+        match = _ITEM.fullmatch(line)
+        if match is None or "/" + match[4].rstrip("/") in identity.VOLATILE:
+            continue
+        paths.append("/" + match[4].rstrip("/"))
+        if match[2] == "f" and match[1] != "h":
+            total += _on_disk(source, paths[-1], int(match[3]))
+    return Difference(tuple(paths), total)
+
+
+def _on_disk(source: RsyncSource, path: str, size: int) -> int:
+    """Return what a file takes, holes left out where that can be seen: for a machine it cannot."""
+    if source.directory is not None:
+        with contextlib.suppress(OSError):
+            size = min(size, os.lstat(source.directory + path).st_blocks * 512)
+    return -(-size // _BLOCK) * _BLOCK
 
 
 def _rsync(
@@ -102,11 +144,12 @@ def _rsync(
     destination: str,
     more: Sequence[str],
     own: Sequence[str] = (),
+    kept: Sequence[str] = (),
     each: Callable[[str], None] | None = None,
 ) -> str:
     argv = ["rsync", *_COMMON, *more, *source.options]
     argv += [f"--filter=- {path}" for path in own]
-    argv += [f"--filter=P {path}" for path in sorted(_above(own))]
+    argv += [f"--filter=P {path}" for path in sorted({*kept, *_above([*own, *kept])})]
     argv += [f"--filter=H {pattern}" for pattern in image.exclude]
     argv += [*identity.rsync_filter(image.scrub), "--", source.location, f"{destination}/"]
     try:

@@ -1,6 +1,7 @@
 """The versions of an image on the disk, and which one is published.
 
-``<location>/versions/<version>/`` is a tree that nobody changes any more,
+``<location>/versions/<version>/`` is a tree that nobody changes any more (but see
+:mod:`salt_diskless.image.live`),
 ``<location>/metadata/<version>.json`` says what it is, and ``<location>/root`` is a link to the
 published one.
 """
@@ -63,6 +64,8 @@ class Version:
         What it takes on the disk, and how much of it the version before does not have too.
     bytes_sent
         How many bytes the sync that made it had sent.
+    changed_live
+        When it was last changed in place, in seconds since 1970; None for one that never was.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Version:
     bytes_total: int = 0
     bytes_new: int = 0
     bytes_sent: int = 0
+    changed_live: float | None = None
 
 
 def versions(image: Image) -> tuple[Version, ...]:

@@ -15,9 +15,12 @@ from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import kernels as kernel_lists
 from salt_diskless.image import keys, needs, versions
 from salt_diskless.image import listing as listings
+from salt_diskless.image import live as live_updates
 from salt_diskless.image import packages as package_lists
 from salt_diskless.image import prune as pruning
 from salt_diskless.image import sync as syncing
+from salt_diskless.image.live_sync import freeze as freezing
+from salt_diskless.image.live_sync import sync_live
 from salt_diskless.image.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ __func_alias__ = {"list_": "list"}
 
 @adapter.execution
 def sync(
-    name: str | None = None, publish: bool = True, test: bool = False
+    name: str | None = None, publish: bool = True, live: bool = False, test: bool = False
 ) -> dict[str, dict[str, Any]]:
     """
     Bring images up to their sources: where anything differs from the newest version, a new one is
@@ -50,6 +53,10 @@ def sync(
     publish
         With False what is published stays; the new version waits for ``diskless_image.publish``,
         or for the next sync that publishes.
+    live
+        Change the published version in place, so that running nodes see it within seconds: only
+        images that the pillar gives ``live: true``. What they have open stays as it is to them
+        until they boot again.
     test
         Touch nothing, and return what would be done.
 
@@ -63,17 +70,20 @@ def sync(
     """
     site, done = adapter.site(__pillar__, __opts__), {}
     for image in _images(name):
+        if live and name is None and not image.live:
+            continue
         wanted = needs.needs_of(site, image)
         with _shown(image) as report:
-            result = syncing.sync(image, wanted, publishes=publish, test=test, report=report)
+            if live:
+                nodes = site.nodes_of(image)
+                result = sync_live(image, nodes, wanted, test=test, report=report)
+            else:
+                result = syncing.sync(image, wanted, publishes=publish, test=test, report=report)
         if test and result.changed:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
-        done[image.name] = {
-            "old": result.old,
-            "new": result.new,
-            "changed": result.changed,
-            "why": result.why,
-        }
+        done[image.name] = asdict(result)
+    if live and not test and any(result["changed"] for result in done.values()):
+        __salt__["diskless_tftp.apply"]()
     return done
 
 
@@ -118,7 +128,8 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
     (``kernels``: release to the modules for its nodes), packages (name to version), the nodes that
     boot it next, the bytes that it takes on the disk, all of them (``bytes_total``) and those that
     the version before it does not have too (``bytes_new``), and those that were sent to make it
-    (``bytes_sent``).
+    (``bytes_sent``); ``changed_live`` is when it was last changed in place, and ``aside`` has, for
+    each time that files of it were moved aside and still are kept, the nodes that may have them.
 
     name
         The image.
@@ -159,6 +170,11 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
         "bytes_new": wanted.bytes_new,
         "bytes_sent": wanted.bytes_sent,
         "listing": wanted.listing,
+        "changed_live": _when(wanted.changed_live),
+        "aside": {
+            _when(stamp / 1e9): fold(nodes)
+            for stamp, nodes in live_updates.asides(image).get(chosen, {}).items()
+        },
         "packages": versions.packages_of(image, chosen),
     }
     if check:
@@ -268,6 +284,30 @@ def rollback(name: str) -> dict[str, Any]:
     """
     (image,) = _images(name)
     return _publish(image, lambda: versions.before(image))
+
+
+@adapter.execution
+def freeze(name: str) -> dict[str, Any]:
+    """
+    Make a version of the published one as it was changed in place (``sync live=True``), publish it
+    and write the loader's files anew: it is what nodes boot next, and nobody changes it.
+
+    name
+        The image.
+
+    Returns as ``sync`` does for one image.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.freeze rhel5compute
+    """
+    (image,) = _images(name)
+    frozen = freezing(image)
+    if frozen.changed:
+        __salt__["diskless_tftp.apply"]()
+    return asdict(frozen)
 
 
 @adapter.execution

@@ -4,7 +4,7 @@
 #
 # The kernel line says it all (proc(5), /proc/cmdline):
 #   NFSROOT=server:location SNAPSHOT=node ETHERNET=interface NISDOMAIN=domain
-#   DISKLESS_VERSION=version DISKLESS_ROOT=readonly DISKLESS_NFS=3|4.2
+#   DISKLESS_VERSION=version DISKLESS_ROOT=readonly DISKLESS_NFS=3|4.2 DISKLESS_LIVE=yes
 #   BOOTIF=01-mac (from the loader)
 # or, for a machine that is no node: DISKLESS_UNKNOWN=boot server
 #
@@ -44,7 +44,7 @@ dl_clean() {
 # Read the kernel line into dl_* variables. Says what is wrong with it and returns 1, if so.
 dl_parse() {
 	dl_server='' dl_location='' dl_node='' dl_interface='' dl_nisdomain='' dl_version=''
-	dl_root=readonly dl_nfs=4.2 dl_mac='' dl_unknown=''
+	dl_root=readonly dl_nfs=4.2 dl_mac='' dl_unknown='' dl_attributes=nocto,actimeo=3600
 	read -r dl_line <"$dl_cmdline" || [ -n "$dl_line" ] || return 1
 	set -f
 	for dl_word in $dl_line; do
@@ -57,6 +57,8 @@ dl_parse() {
 		DISKLESS_VERSION=*) dl_version=$dl_value ;;
 		DISKLESS_ROOT=*) dl_root=$dl_value ;;
 		DISKLESS_NFS=*) dl_nfs=$dl_value ;;
+		# A version that is changed in place: a node looks again after three seconds.
+		DISKLESS_LIVE=yes) dl_attributes=actimeo=3 ;;
 		DISKLESS_UNKNOWN=*) dl_unknown=$dl_value ;;
 		BOOTIF=01-*) dl_mac=$(echo "${dl_value#01-}" | tr - :) ;;
 		esac
@@ -120,15 +122,15 @@ dl_entries() {
 dl_boot() {
 	echo "$dl_node" >"$dl_proc_kernel/hostname"
 	[ -z "$dl_nisdomain" ] || echo "$dl_nisdomain" >"$dl_proc_kernel/domainname"
-	dl_tree=$dl_server:$dl_location/versions/$dl_version
-	# A version never changes: no close-to-open checks, and attributes are good for an hour.
-	dl_retry "root $dl_tree (NFS $dl_nfs)" dl_nfs_mount "$dl_tree" "$1" ro,nocto,actimeo=3600
 	mkdir -p "$dl_run/snapshot"
 	dl_mine=$dl_server:$dl_location/snapshot/$dl_node
 	dl_retry "snapshot $dl_mine (NFS $dl_nfs)" dl_nfs_mount "$dl_mine" "$dl_run/snapshot" rw
-	# So that the server keeps this version while the node may have it mounted.
+	# So that the server keeps what the node may have open: noted before it can have anything open.
 	echo "$dl_version" >"$dl_run/snapshot/.diskless/booted" ||
 		dl_say "snapshot $dl_mine: cannot be written"
+	dl_tree=$dl_server:$dl_location/versions/$dl_version
+	# A version never changes: no close-to-open checks, and attributes are good for an hour.
+	dl_retry "root $dl_tree (NFS $dl_nfs)" dl_nfs_mount "$dl_tree" "$1" "ro,$dl_attributes"
 	dl_entries "$1"
 	for dl_path in /tmp /var/tmp; do
 		mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$1$dl_path" ||

@@ -126,8 +126,8 @@ def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version
     assert done.returncode == 0, done.stderr
     base, root, run = "10.8.226.72:/diskless/x86_64/c", f"{shell.place}/root", f"{shell.place}/run"
     assert shell.said("calls") == [
-        f"mount -t {options}ro,nocto,actimeo=3600 {base}/versions/20261124T155012 {root}",
         f"mount -t {options}rw {base}/snapshot/node003 {run}/snapshot",
+        f"mount -t {options}ro,nocto,actimeo=3600 {base}/versions/20261124T155012 {root}",
         f"mount -o bind {run}/snapshot/var/log {root}/var/log",
         f"mount -o bind {run}/snapshot/etc/hostname {root}/etc/hostname",
         f"mount -t tmpfs -o nosuid,nodev,mode=1777,uid=1,gid=2 tmpfs {root}/var/cache",
@@ -139,6 +139,17 @@ def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version
     assert (shell.place / "run/snapshot/.diskless/booted").read_text() == "20261124T155012\n"
     said = "\n".join(shell.said("kmsg"))
     assert "entry /not/there" in said and "entry /var/link" in said
+
+
+def test_what_is_changed_in_place_is_looked_at_often(shell):
+    shell.cmdline(f"{LINE} DISKLESS_LIVE=yes")
+    (shell.place / "run/snapshot/.diskless/entries").touch()
+    # When the root is mounted, the server knows that this node may have files of it open.
+    shell.stub("mount", 'echo "$(cat "$dl_run/snapshot/.diskless/booted") $*" >> "$PLACE/calls"')
+    shell(f'dl_client=10.8.226.73; dl_parse; dl_boot "{shell.place}/root"')
+    (of_root,) = (line for line in shell.said("calls") if "/versions/" in line)
+    assert of_root.startswith("20261124T155012 -t nfs4 ")
+    assert "ro,actimeo=3 " in of_root
 
 
 def test_a_stranger_is_told_its_mac_and_what_to_do(shell):

@@ -26,6 +26,11 @@ class RsyncSource:
     options: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
 
+    @property
+    def directory(self) -> str | None:
+        """Where the source is on this machine, or None for one that is elsewhere."""
+        return None if self.options else self.location.rstrip("/")
+
 
 class ImageSource(Protocol):
     """Where an image is taken from."""

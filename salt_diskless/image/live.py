@@ -1,0 +1,199 @@
+"""A version's tree made what another one is, while nodes run from it.
+
+A node holds on to a file by its inode. So no file that is there is written to, and none is
+unlinked: a new one is renamed over it, and the old one gets another name below
+``<location>/aside``, on the same file system, until the nodes that may have had it have booted
+again. Versions share inodes, so another version does not notice either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+
+from salt_diskless.cluster import Image
+from salt_diskless.disk import exchange
+from salt_diskless.image import listing, running
+
+#: Programs start with the libraries that they need: these are replaced first.
+_LIBRARY = b".so"
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What stands between a tree and a newer one: paths in bytes, from the root of both.
+
+    added, removed
+        The uppermost paths: what lies below one comes and goes with it.
+    replaced
+        Files of another inode, and paths of another type.
+    attributes
+        Directories whose attributes differ.
+    left
+        What would be removed or replaced, and must stay as it is: nodes have something mounted
+        on it or below it.
+    """
+
+    added: tuple[bytes, ...]
+    removed: tuple[bytes, ...]
+    replaced: tuple[bytes, ...]
+    attributes: tuple[bytes, ...]
+    left: tuple[bytes, ...]
+
+    def __str__(self) -> str:
+        counts = {
+            "added": len(self.added),
+            "replaced": len(self.replaced),
+            "removed": len(self.removed),
+        }
+        return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+def steps(tree: str, newer: str, held: Iterable[str], own: Iterable[str] = ()) -> Steps:
+    """Return what has to be done to ``tree``; nothing is touched.
+
+    newer
+        A tree whose unchanged files are hard links to those of ``tree``.
+    held
+        Paths from the root that have to keep their inode.
+    own
+        Paths of files that were written anew whether or not they differ.
+    """
+    before, after = dict(listing.walk(tree)), dict(listing.walk(newer))
+    mounted = {os.fsencode(part) for path in held for part in (path, *_parents(path))}
+    written = {os.fsencode(path) for path in own}
+    replaced: list[bytes] = []
+    attributes: list[bytes] = []
+    left: list[bytes] = []
+    for path in before.keys() & after.keys():
+        old, new = before[path], after[path]
+        full = os.fsencode(tree) + path, os.fsencode(newer) + path
+        if stat.S_ISDIR(old.st_mode) and stat.S_ISDIR(new.st_mode):
+            if _Attributes.of(full[0]) != _Attributes.of(full[1]):
+                attributes.append(path)
+        elif old.st_ino != new.st_ino and not (
+            path in written and not listing.differ(full[0], old, full[1], new)
+        ):
+            (left if path in mounted else replaced).append(path)
+    removed: list[bytes] = []
+    for path in _uppermost(before.keys() - after.keys(), {*replaced, *left}):
+        (left if path in mounted else removed).append(path)
+    return Steps(
+        added=tuple(_uppermost(after.keys() - before.keys(), {*replaced, *left})),
+        removed=tuple(removed),
+        replaced=tuple(sorted(replaced, key=lambda path: (_LIBRARY not in path, path))),
+        attributes=tuple(sorted(attributes)),
+        left=tuple(sorted(left)),
+    )
+
+
+def apply(steps: Steps, tree: str, newer: str, aside: str) -> None:
+    """Do it: what is new first, then libraries, then the rest, then what goes.
+
+    aside
+        A directory on the same file system, which is made where it is needed. ``newer`` is used up.
+
+    Killed anywhere, it leaves each path old or new, whole; the next one does the rest.
+    """
+    top, new, old = (os.fsencode(path) for path in (tree, newer, aside))
+    touched = {os.path.dirname(path) for path in (*steps.added, *steps.replaced, *steps.removed)}
+    # The renames change the directories' times, on both sides.
+    wanted = {path: _Attributes.of(new + path) for path in {*touched, *steps.attributes}}
+    for path in steps.added:
+        os.rename(new + path, top + path)
+    for path in (*steps.replaced, *steps.removed):
+        os.makedirs(os.path.dirname(old + path), mode=0o700, exist_ok=True)
+    for path in steps.replaced:
+        _replace(top + path, new + path, old + path)
+    for path in steps.removed:
+        os.rename(top + path, old + path)
+    for path, attributes in sorted(wanted.items(), reverse=True):
+        attributes.give(top + path)
+
+
+def _replace(path: bytes, new: bytes, aside: bytes) -> None:
+    """Put ``new`` where ``path`` is, which goes aside; at no moment is there nothing."""
+    if stat.S_ISDIR(os.lstat(path).st_mode) or stat.S_ISDIR(os.lstat(new).st_mode):
+        exchange(path, new)
+        os.rename(new, aside)
+    else:
+        os.link(path, aside, follow_symlinks=False)
+        os.rename(new, path)
+
+
+def tidy(image: Image) -> None:
+    """Remove what was moved aside and no node can have any more."""
+    for name, stamps in asides(image).items():
+        for stamp, nodes in stamps.items():
+            if not nodes:
+                shutil.rmtree(f"{directory(image, name)}/{stamp}")
+        with contextlib.suppress(OSError):
+            os.rmdir(directory(image, name))
+
+
+def asides(image: Image) -> dict[str, dict[int, list[str]]]:
+    """Return for each version that was changed live when that was (nanoseconds since 1970), and
+    which nodes may still have files that were moved aside then: those that booted it before."""
+    found: dict[str, dict[int, list[str]]] = {}
+    booted = running.booted(image)
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(f"{image.location}/aside")):
+            stamps = sorted(map(int, filter(str.isdecimal, os.listdir(directory(image, name)))))
+            nodes = booted.get(name, {})
+            found[name] = {
+                stamp: [node for node, when in nodes.items() if when <= stamp] for stamp in stamps
+            }
+    return found
+
+
+def directory(image: Image, version: str) -> str:
+    """Return where the files of a version that were moved aside are."""
+    return f"{image.location}/aside/{version}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Attributes:
+    """What a directory is beside what is in it."""
+
+    mode: int
+    owner: tuple[int, int]
+    extended: Mapping[str, bytes]
+    modified: int
+
+    @classmethod
+    def of(cls, path: bytes) -> _Attributes:
+        status = os.lstat(path)
+        owner = (status.st_uid, status.st_gid)
+        mode = stat.S_IMODE(status.st_mode)
+        return cls(mode, owner, listing.attributes(path), status.st_mtime_ns)
+
+    def give(self, path: bytes) -> None:
+        there = _Attributes.of(path)
+        if there != self:
+            os.chown(path, *self.owner)
+            os.chmod(path, self.mode)
+            for name in there.extended.keys() - self.extended.keys():
+                os.removexattr(path, name)
+            for name, value in self.extended.items():
+                os.setxattr(path, name, value)
+        os.utime(path, ns=(self.modified, self.modified))
+
+
+def _uppermost(paths: Set[bytes], others: Set[bytes]) -> Iterator[bytes]:
+    """Yield those of ``paths``, sorted, that lie below none of them and none of ``others``."""
+    for path in sorted(paths):
+        above = os.path.dirname(path)
+        while above != b"/" and above not in paths and above not in others:
+            above = os.path.dirname(above)
+        if above == b"/":
+            yield path
+
+
+def _parents(path: str) -> Iterator[str]:
+    """Yield the directories above a path, without the root."""
+    while (path := os.path.dirname(path)) != "/":
+        yield path

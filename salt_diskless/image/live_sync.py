@@ -1,0 +1,168 @@
+"""The published version is brought up to the source itself, under the nodes that run from it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from salt_diskless import node
+from salt_diskless.cluster import DisklessError, Image, Node
+from salt_diskless.command import run
+from salt_diskless.disk import flush
+from salt_diskless.image import identity, live, rsync, space, staging
+from salt_diskless.image.kernels import MODULES
+from salt_diskless.image.listing import listing, shown
+from salt_diskless.image.needs import Need
+from salt_diskless.image.packages import packages
+from salt_diskless.image.progress import Progress
+from salt_diskless.image.serving import choose
+from salt_diskless.image.sources import ImageSource, RsyncSource, source_of
+from salt_diskless.image.sync import Synced, compared, difference, foretold, known
+from salt_diskless.image.versions import (
+    Version,
+    changing,
+    describe,
+    describe_packages,
+    latest,
+    publish,
+    require_published,
+    versions,
+)
+
+
+def sync_live(
+    image: Image,
+    nodes: Iterable[Node],
+    needs: tuple[Need, ...] = (),
+    *,
+    test: bool = False,
+    report: Callable[[Progress], None] | None = None,
+) -> Synced:
+    """Bring the published version up to the source, in place.
+
+    nodes
+        Those that boot from the image: what is an entry of theirs is left as it is.
+
+    The rest is as for :func:`salt_diskless.image.sync.sync`. Killed anywhere, it leaves every path
+    as it was or as it will be; the next one does the rest.
+    """
+    with contextlib.nullcontext() if test else changing(image):
+        current = require_published(image)
+        _require_live(image, current)
+        source, held = source_of(image), _held(nodes, current)
+        if test:
+            return foretold(image, source, needs, held)
+        staging.drop_incomplete(image)
+        done = known(image, source, needs)
+        if done is None or done.changed:
+            with source.opened() as opened:
+                done = _changed(image, source, opened, current, held, needs, done, report)
+        live.tidy(image)
+    return done
+
+
+def _require_live(image: Image, current: Version) -> None:
+    if not image.live:
+        raise DisklessError(
+            f"diskless:images:{image.name}:live: found false, so its nodes keep what they have "
+            "read of a version for an hour; set it to true, apply, boot them again, and sync live "
+            "then"
+        )
+    newest = latest(image)
+    if newest is not None and newest != current:
+        raise DisklessError(
+            f"diskless:images:{image.name}: found {current.name} published and not the newest "
+            f"version, {newest.name}; publish that one, or sync without live"
+        )
+
+
+def _held(nodes: Iterable[Node], version: Version) -> list[str]:
+    """Return the paths of a version that running nodes have mounted something on, or may have to
+    load a driver from."""
+    settings = {id(node.settings): node.settings for node in nodes}.values()
+    paths = {entry.path for one in settings for entry in one.entries}
+    for directory in MODULES:
+        with contextlib.suppress(OSError):
+            paths |= {f"{directory}/{name}" for name in os.listdir(version.path + directory)}
+    return sorted(paths)
+
+
+def _changed(
+    image: Image,
+    source: ImageSource,
+    opened: RsyncSource,
+    current: Version,
+    held: list[str],
+    needs: tuple[Need, ...],
+    done: Synced | None,
+    report: Callable[[Progress], None] | None,
+) -> Synced:
+    """Make the version what the source is, where that differs or may."""
+    found = difference(image, opened, held)
+    done = done or compared(image, source, found)
+    if not done.changed:
+        if source.mark:
+            describe(image, replace(current, mark=source.mark))
+        return done
+    tree = staging.prepared(image)
+    space.require(image, found)
+    sent = rsync.copy(image, opened, tree, current.path, report)
+    kernels, which = choose(image, tree, needs)
+    staging.complete(image, tree, kernels)
+    staging.refuse_identity(image, tree)
+    flush([tree])
+    now = time.time_ns()
+    own = [*staging.written(kernels), *identity.EMPTIED, identity.FSTAB]
+    steps = live.steps(current.path, tree, held, own)
+    # From here on a kill leaves it said that the version is being changed.
+    begun = replace(current, changed_live=now / 1e9, listing="")
+    describe(image, begun)
+    live.apply(steps, current.path, tree, f"{live.directory(image, current.name)}/{now}")
+    shutil.rmtree(tree)
+    flush([current.path])
+    older = [version.path for version in versions(image) if version.name < current.name]
+    there = listing(current.path, older[-1] if older else None)
+    describe_packages(image, current.name, packages(image, current.path))
+    finished = replace(
+        begun,
+        kernel=next(iter(kernels)),
+        kernels=kernels,
+        scripts=node.digest(),
+        mark=source.mark,
+        listing=there.digest,
+        bytes_total=there.total,
+        bytes_new=there.new,
+        bytes_sent=sent,
+    )
+    describe(image, finished)
+    why = f"{current.name} was changed in place: {steps}. {which}; from {source.shown}"
+    if steps.left:
+        why += f". Left for the next version: {', '.join(map(shown, steps.left[:10]))}"
+    return replace(done, new=current.name, why=why)
+
+
+def freeze(image: Image) -> Synced:
+    """Make a version of the published one as it was changed in place, and publish it."""
+    with changing(image):
+        staging.drop_incomplete(image)
+        current = require_published(image)
+        if current.changed_live is None:
+            why = f"{current.name} has never been changed in place"
+            return Synced(current.name, current.name, False, why)
+        if not current.listing:
+            raise DisklessError(
+                f"diskless:images:{image.name}: found a change of {current.name} in place that was "
+                "not finished; finish it first (salt-call diskless_image.sync live=True)"
+            )
+        tree = staging.directory(image)
+        if os.path.lexists(tree):
+            shutil.rmtree(tree)
+        run(["cp", "--archive", "--link", "--no-target-directory", "--", current.path, tree])
+        frozen = replace(current, changed_live=None, published_at=None, bytes_sent=0)
+        name = staging.become_version(image, frozen, current)
+        publish(image, name)
+    return Synced(current.name, name, True, f"{current.name} as it was changed in place")

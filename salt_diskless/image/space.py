@@ -1,0 +1,48 @@
+"""Whether a new version has room on the disk, before anything of it is copied."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.image import staging
+from salt_diskless.image.rsync import Difference
+from salt_diskless.image.versions import latest
+
+
+def require(image: Image, difference: Difference) -> None:
+    """Raise :class:`DisklessError` where a new version would not fit.
+
+    difference
+        Of the source and the newest version: what is the same in both takes no room.
+    """
+    where = os.statvfs(image.location)
+    free = where.f_bavail * where.f_frsize
+    newest = latest(image)
+    needed = difference.bytes
+    if newest is not None:
+        # Built anew for each version; and what a killed sync has copied need not come again.
+        made = (newest.path + kernel.initrd for kernel in newest.kernels.values())
+        needed += sum(os.path.getsize(path) for path in made) - _copied(staging.directory(image))
+    if needed > free:
+        raise DisklessError(
+            f"diskless:images:{image.name}: found {_shown(free)} of room below {image.location}, "
+            f"and a new version takes {_shown(needed)} more; make room there (salt-call "
+            f"diskless_image.prune {image.name} removes old versions), or leave something out "
+            "(exclude). What is published stays as it is"
+        )
+
+
+def _copied(tree: str) -> int:
+    """Return how many bytes the files of a tree take on the disk."""
+    total = 0
+    for directory, _, names in os.walk(os.fsencode(tree)):
+        for name in names:
+            status = os.lstat(os.path.join(directory, name))
+            total += status.st_blocks * 512 if stat.S_ISREG(status.st_mode) else 0
+    return total
+
+
+def _shown(count: int) -> str:
+    return f"{count / 1000**2:,.1f} MB"

@@ -1,0 +1,156 @@
+"""The staging directory of an image: a tree that becomes a version, or what one is changed to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from salt_diskless import node
+from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.disk import flush
+from salt_diskless.image import identity
+from salt_diskless.image.kernels import build_initramfs
+from salt_diskless.image.listing import listing
+from salt_diskless.image.packages import packages
+from salt_diskless.image.sources import archive
+from salt_diskless.image.versions import (
+    Served,
+    Version,
+    describe,
+    describe_packages,
+    next_name,
+    versions,
+)
+
+
+def directory(image: Image) -> str:
+    """Return where it is."""
+    return f"{image.location}/.staging"
+
+
+def prepared(image: Image) -> str:
+    """Return the staging directory, with what a killed sync has copied. What that one had linked is
+    unlinked: rsync would give a file that is there its attributes in place, in the published
+    version too."""
+    path = directory(image)
+    os.makedirs(path, mode=0o755, exist_ok=True)
+    for below, names, files in os.walk(os.fsencode(path)):
+        for name in (*names, *files):
+            full = os.path.join(below, name)
+            status = os.lstat(full)
+            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                os.unlink(full)
+    return path
+
+
+def drop_incomplete(image: Image) -> None:
+    """A tree that a kill left without metadata becomes the staging directory again; what was
+    unpacked is not worth more than its archive."""
+    if os.path.lexists(archive.place(image)):
+        shutil.rmtree(archive.place(image))
+    complete = {version.name for version in versions(image)}
+    try:
+        names = os.listdir(f"{image.location}/versions")
+    except FileNotFoundError:
+        return
+    staging = directory(image)
+    for name in names:
+        if name not in complete:
+            if os.path.lexists(staging):
+                shutil.rmtree(f"{image.location}/versions/{name}")
+            else:
+                os.rename(f"{image.location}/versions/{name}", staging)
+
+
+_MADE = (*identity.VOLATILE, identity.LOGS)
+
+
+def own_paths(version: Version) -> list[str]:
+    """Return what the project put into a version beside what it took from the source."""
+    return [*written(version.kernels), *(f"{path}/x" for path in _MADE)]
+
+
+def written(kernels: Mapping[str, Served]) -> list[str]:
+    """Return the files that the project itself writes into a tree."""
+    scripts = (file.path for file in node.files())
+    return [*scripts, *(kernel.initrd for kernel in kernels.values())]
+
+
+def complete(image: Image, staging: str, kernels: Mapping[str, Served]) -> None:
+    """Make the copy bootable: mount points, identity's empty files, fstab, scripts, initramfs."""
+    for path in identity.VOLATILE:
+        os.makedirs(staging + path, exist_ok=True)
+    for path in ("/tmp", "/var/tmp"):
+        os.chmod(staging + path, 0o1777)
+    os.makedirs(f"{staging}/var/log", exist_ok=True)
+    for path in identity.EMPTIED:
+        _put(staging, path, b"", 0o644)
+    _put(staging, identity.FSTAB, identity.FSTAB_TEXT.encode(), 0o644)
+    for file in node.files():
+        _put(staging, file.path, file.content, file.mode)
+    for release, kernel in kernels.items():
+        build_initramfs(image, staging, release, kernel)
+
+
+def refuse_identity(image: Image, staging: str) -> None:
+    """Raise :class:`DisklessError` for what of the golden node's identity is left."""
+    left = identity.found(staging, image.scrub)
+    if left:
+        raise DisklessError(
+            f"diskless:images:{image.name}: found the golden node's identity in the new version, "
+            f"so it is not published: {', '.join(left[:10])}"
+        )
+
+
+def become_version(image: Image, version: Version, newest: Version | None) -> str:
+    """Give the staging directory a version's name and place, and return the name.
+
+    version
+        All that is known of it: the rest is found out here.
+    newest
+        The version whose files it may share, or None.
+    """
+    staging = directory(image)
+    os.makedirs(f"{image.location}/versions", mode=0o755, exist_ok=True)
+    now = time.time()
+    name = next_name(image, now)
+    path = f"{image.location}/versions/{name}"
+    os.chmod(staging, 0o755)
+    there = listing(staging, newest.path if newest else None)
+    describe_packages(image, name, packages(image, staging))
+    flush([staging])
+    os.rename(staging, path)
+    described = replace(
+        version,
+        name=name,
+        path=path,
+        made=now,
+        listing=there.digest,
+        bytes_total=there.total,
+        bytes_new=there.new,
+    )
+    describe(image, described)
+    return name
+
+
+def _put(staging: str, path: str, content: bytes, mode: int) -> None:
+    """Write a file of the version by a rename: the one there may be another version's too."""
+    full = _inside(staging, path)
+    os.makedirs(os.path.dirname(full), mode=0o755, exist_ok=True)
+    new = f"{full}.diskless-new"
+    with open(new, "wb") as stream:
+        stream.write(content)
+        os.fchmod(stream.fileno(), mode)
+    os.rename(new, full)
+
+
+def _inside(staging: str, path: str) -> str:
+    """Return a path of the tree; a directory of the tree that is a link out of it is refused."""
+    above = os.path.realpath(staging + os.path.dirname(path))
+    if not f"{above}/".startswith(f"{os.path.realpath(staging)}/"):
+        raise DisklessError(f"{path}: found a link out of the golden root; make it a directory")
+    return os.path.join(above, os.path.basename(path))
