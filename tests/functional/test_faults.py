@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from salt_diskless.image import space
 from salt_diskless.image.listing import listing as tree_listing
 from tests.conftest import CHECKOUT
 from tests.functional.conftest import root
@@ -204,26 +206,67 @@ def test_killed_at_twenty_moments_what_is_published_is_what_it_was(
     assert (False, True) in reached and (False, False) in reached
 
 
-def test_a_full_disk_is_said_and_with_more_room_the_next_sync_goes_on(
-    salt_call, pillar, location, larger
-):
+@pytest.fixture
+def small_disk(location: pathlib.Path) -> Iterator[Callable[[int], None]]:
+    """The image is on a disk of 32 MB; gives a function that makes it larger, in MB."""
     location.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "none", str(location), "-o"]
     subprocess.run([*mount, "size=32m"], check=True)
-    try:
-        assert salt_call(pillar).state("diskless_image.synced").result is True
-        before, was = root(location), state_of(root(location))
-        (larger / "usr/share/large").write_bytes(os.urandom(40 << 20))
+    yield lambda size: subprocess.run([*mount, f"remount,size={size}m"], check=True)
+    subprocess.run(["umount", "-l", str(location)], check=True)
+
+
+def test_a_disk_that_fills_up_is_said_and_with_more_room_the_next_sync_goes_on(
+    salt_call, pillar, location, larger, small_disk, monkeypatch
+):
+    assert salt_call(pillar).state("diskless_image.synced").result is True
+    before, was = root(location), state_of(root(location))
+    (larger / "usr/share/large").write_bytes(os.urandom(40 << 20))
+    # There was room when the sync looked.
+    with monkeypatch.context() as patched:
+        patched.setattr(space, "require", lambda image, difference: None)
         ret = salt_call(pillar).state("diskless_image.synced")
-        assert ret.result is False
-        assert "is the disk full?" in ret.comment and "No space left" in ret.comment
-        assert root(location) == before and state_of(before) == was
-        assert salt_call(pillar, test=True).state("diskless_image.synced").result is None
-        subprocess.run([*mount, "remount,size=200m"], check=True)
-        assert salt_call(pillar).state("diskless_image.synced").result is True
-        assert (root(location) / "usr/share/large").stat().st_size == 40 << 20
-    finally:
-        subprocess.run(["umount", "-l", str(location)], check=True)
+    assert ret.result is False
+    assert "is the disk full?" in ret.comment and "No space left" in ret.comment
+    assert root(location) == before and state_of(before) == was
+    assert salt_call(pillar, test=True).state("diskless_image.synced").result is None
+    small_disk(200)
+    assert salt_call(pillar).state("diskless_image.synced").result is True
+    assert (root(location) / "usr/share/large").stat().st_size == 40 << 20
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["a version", "in place"])
+def test_what_will_not_fit_is_refused_before_anything_is_copied(
+    salt_call, pillar, location, larger, small_disk, live
+):
+    pillar["images"]["tiny"]["live"] = live
+    call = salt_call(pillar)
+    assert call.state("diskless_image.synced").result is True
+    before, was = root(location), state_of(root(location))
+    (larger / "usr/share/large").write_bytes(os.urandom(40 << 20))
+    says = r"tiny: found [0-9.]+ MB of room below .*, and a new version takes 4[0-9.]+ MB more"
+    with pytest.raises(CommandExecutionError, match=says):
+        call.modules["diskless_image.sync"]("tiny", live=live)
+    assert root(location) == before and state_of(before) == was
+    assert not any(location.glob(".staging/*"))
+    # A hole takes no room, and what a killed sync has copied already takes no more.
+    with open(larger / "usr/share/large", "wb") as stream:
+        stream.truncate(1 << 30)
+    (larger / "usr/share/fits").write_bytes(os.urandom(20 << 20))
+    (location / ".staging/usr/share").mkdir(parents=True, exist_ok=True)
+    shutil.copy2(larger / "usr/share/fits", location / ".staging/usr/share/fits")
+    assert call.modules["diskless_image.sync"]("tiny", live=live)["tiny"]["changed"]
+    assert (root(location) / "usr/share/fits").stat().st_size == 20 << 20
+
+
+def test_the_first_version_has_to_fit_too(salt_call, pillar, location, larger, small_disk):
+    (larger / "usr/share/large").write_bytes(os.urandom(40 << 20))
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "of room below" in ret.comment
+    assert not (location / "root").exists() and not any(location.glob(".staging/*"))
+    small_disk(200)
+    assert salt_call(pillar).state("diskless_image.synced").result is True
 
 
 def test_a_network_that_is_unplugged_ends_the_sync_and_the_next_one_goes_on(
