@@ -112,7 +112,7 @@ def _changed(
     space.require(image, found)
     sent = rsync.copy(image, opened, tree, current.path, report)
     kernels, which = choose(image, tree, needs)
-    staging.complete(image, tree, kernels)
+    staging.complete(image, tree, kernels, None if _boots_anew(current, found) else current)
     staging.refuse_identity(image, tree)
     flush([tree])
     now = time.time_ns()
@@ -143,6 +143,21 @@ def _changed(
     if steps.left:
         why += f". Left for the next version: {', '.join(map(shown, steps.left[:10]))}"
     return replace(done, new=current.name, why=why)
+
+
+#: Below here is what makes an initramfs what it is.
+_OF_INITRAMFS = (
+    *("/boot/", *(f"{directory}/" for directory in MODULES)),
+    *("/etc/initramfs-tools/", "/usr/share/initramfs-tools/"),
+    *("/etc/modprobe.d/", "/lib/modprobe.d/", "/usr/lib/modprobe.d/"),
+)
+
+
+def _boots_anew(current: Version, found: rsync.Difference) -> bool:
+    """Return whether a difference is one for the initramfs too. It is not built anew for each
+    library that is in it: nodes that run have no use for it."""
+    changed = any(f"{path}/".startswith(_OF_INITRAMFS) for path in found.paths)
+    return changed or current.scripts != node.digest()
 
 
 def freeze(image: Image) -> Synced:

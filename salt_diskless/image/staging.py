@@ -80,8 +80,15 @@ def written(kernels: Mapping[str, Served]) -> list[str]:
     return [*scripts, *(kernel.initrd for kernel in kernels.values())]
 
 
-def complete(image: Image, staging: str, kernels: Mapping[str, Served]) -> None:
-    """Make the copy bootable: mount points, identity's empty files, fstab, scripts, initramfs."""
+def complete(
+    image: Image, staging: str, kernels: Mapping[str, Served], built: Version | None = None
+) -> None:
+    """Make the copy bootable: mount points, identity's empty files, fstab, scripts, initramfs.
+
+    built
+        A version whose initramfs is taken where it is for the same kernel with the same modules;
+        None has each built anew.
+    """
     for path in identity.VOLATILE:
         os.makedirs(staging + path, exist_ok=True)
     for path in ("/tmp", "/var/tmp"):
@@ -93,7 +100,10 @@ def complete(image: Image, staging: str, kernels: Mapping[str, Served]) -> None:
     for file in node.files():
         _put(staging, file.path, file.content, file.mode)
     for release, kernel in kernels.items():
-        build_initramfs(image, staging, release, kernel)
+        if built is not None and built.kernels.get(release) == kernel:
+            os.link(built.path + kernel.initrd, staging + kernel.initrd)
+        else:
+            build_initramfs(image, staging, release, kernel)
 
 
 def refuse_identity(image: Image, staging: str) -> None:

@@ -44,7 +44,7 @@ def validate() -> dict[str, Any]:
     }
 
 
-def problem(role: str = "server", image: str | None = None) -> str:
+def problem(role: str = "server", image: str | None = None, live: bool = False) -> str:
     """
     Return what keeps this minion from its role: all that is wrong in the pillar, that it has no
     such role there, or that nobody has described its distribution. Nothing when all is right.
@@ -52,8 +52,8 @@ def problem(role: str = "server", image: str | None = None) -> str:
     role
         ``server``: it is a boot server. ``golden``: images are taken from it. ``master``: it
         orchestrates what those do.
-    image
-        What the master is to deal with; default is every image.
+    image, live
+        What the master is to deal with, as for ``diskless_golden.orchestration``.
 
     CLI Example:
 
@@ -63,7 +63,7 @@ def problem(role: str = "server", image: str | None = None) -> str:
     """
     try:
         if role == "master":
-            __salt__["diskless_golden.orchestration"](image)
+            __salt__["diskless_golden.orchestration"](image, live)
             return ""
         if role == "golden":
             __salt__["diskless_golden.plan"]()

@@ -81,7 +81,7 @@ def authorize(user: str, keys: dict[str, str]) -> bool:
 
 
 @adapter.execution
-def orchestration(image: str | None = None) -> list[dict[str, Any]]:
+def orchestration(image: str | None = None, live: bool = False) -> list[dict[str, Any]]:
     """
     Return what ``diskless.orch.golden`` deals with: for each image that is taken from a machine
     its name ``image``, the golden ``minion``, the ``user`` there, and the boot ``servers`` that
@@ -89,6 +89,8 @@ def orchestration(image: str | None = None) -> list[dict[str, Any]]:
 
     image
         Only this one.
+    live
+        Only images that may be changed in place.
 
     CLI Example:
 
@@ -96,6 +98,8 @@ def orchestration(image: str | None = None) -> list[dict[str, Any]]:
 
         salt-call diskless_golden.orchestration rhel5compute
     """
+    if not isinstance(live, bool):
+        raise DisklessError(f"live: found {live!r}; give true or false")
     cluster = adapter.cluster(__pillar__)
     machines = {
         one.name: one.source
@@ -107,13 +111,21 @@ def orchestration(image: str | None = None) -> list[dict[str, Any]]:
             f"image: found {image!r}, which is taken from no golden machine; "
             f"{nearest(str(image), machines)}"
         )
+    wanted = [name for name in machines if image is None or name == image]
+    if live:
+        fixed = [name for name in wanted if not cluster.images[name].live]
+        if fixed and (image is not None or fixed == wanted):
+            raise DisklessError(
+                f"diskless:images:{fixed[0]}:live: found false; set it to true, apply, boot its "
+                "nodes again, and change it in place then"
+            )
+        wanted = [name for name in wanted if name not in fixed]
     return [
         {
             "image": name,
-            "minion": source.minion,
-            "user": source.user,
+            "minion": machines[name].minion,
+            "user": machines[name].user,
             "servers": list(cluster.servers_of(cluster.images[name])),
         }
-        for name, source in machines.items()
-        if image is None or name == image
+        for name in wanted
     ]

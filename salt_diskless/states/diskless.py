@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 __virtualname__ = "diskless"
 
 
-def valid(name: str, role: str = "server", image: str | None = None) -> dict[str, Any]:
+def valid(
+    name: str, role: str = "server", image: str | None = None, live: bool = False
+) -> dict[str, Any]:
     """
     Fail when the pillar is wrong, or this minion does not have its role in it.
 
     name
         Names the state only.
-    role, image
+    role, image, live
         As for :func:`salt_diskless.modules.diskless.problem`.
     """
-    problem = __salt__["diskless.problem"](role, image)
+    problem = __salt__["diskless.problem"](role, image, live)
     comment = problem or "The pillar: as it should be"
     return {"name": name, "result": not problem, "changes": {}, "comment": comment}

@@ -251,6 +251,18 @@ def test_a_new_kernel_is_what_nodes_boot_next_and_the_old_ones_modules_stay(
     assert sync_live(call)["changed"] is False
 
 
+def test_the_initramfs_is_built_anew_where_something_of_its_own_has_changed(call, location, golden):
+    initrd = root(location) / "boot/initrd.img-6.1.0-9-test-diskless"
+    built = initrd.read_text()
+    (golden / "usr/sbin/mkinitramfs").write_text('#!/bin/sh\necho built anew > "$2"\n')
+    assert sync_live(call)["changed"]
+    assert initrd.read_text() == built
+    (golden / "etc/modprobe.d").mkdir()
+    (golden / "etc/modprobe.d/new.conf").write_text("options nfs recover_lost_locks=1\n")
+    assert sync_live(call)["changed"]
+    assert initrd.read_text() == "built anew\n"
+
+
 def test_a_version_says_that_it_was_changed_in_place_and_is_frozen_into_one_again(
     call, location, golden
 ):

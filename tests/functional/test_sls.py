@@ -61,14 +61,16 @@ def run_stdout(command, **_):
 def compiled(tmp_path: pathlib.Path, pillar: dict) -> Callable[..., list[dict]]:
     """Return a function that compiles an SLS on some system: the states in the order of a run."""
 
-    def compile(sls: str, grains: dict, modules: dict[str, str] | None = None) -> list[dict]:
+    def compile(
+        sls: str, grains: dict, modules: dict[str, str] | None = None, **beside: object
+    ) -> list[dict]:
         for name in ("conf", "pillar", "modules"):
             (tmp_path / name).mkdir(exist_ok=True)
         for name, text in (modules or {}).items():
             (tmp_path / f"modules/{name}.py").write_text(text)
         known = {key: value for key, value in pillar.items() if key != "lookup"}
         (tmp_path / "pillar/top.sls").write_text("base: {'*': [cluster]}\n")
-        (tmp_path / "pillar/cluster.sls").write_text(json.dumps({"diskless": known}))
+        (tmp_path / "pillar/cluster.sls").write_text(json.dumps({"diskless": known, **beside}))
         (tmp_path / "conf/minion").write_text(
             json.dumps(
                 {
@@ -181,6 +183,35 @@ def test_an_orchestrate_goes_from_the_golden_machines_to_publish(compiled, pilla
     ]
     assert all(state["failhard"] is True for state in states)
     assert states[5]["kwarg"] == {"publish": False}
+
+
+def test_an_orchestrate_of_a_change_in_place_has_nothing_to_publish(compiled, pillar):
+    pillar["images"]["tiny"].update(source={"minion": "golden"}, live=True)
+    other = dict(pillar["images"]["tiny"], live=False, location="/diskless/other")
+    pillar["images"]["other"] = other
+    states = compiled("diskless.orch.golden", {"os_family": "Debian"}, live=True)
+    assert states[0]["live"] is True
+    assert [state["__id__"] for state in states[4:]] == [
+        "diskless keys for tiny",
+        "diskless sync of tiny",
+    ]
+    assert states[-1]["kwarg"] == {"live": True}
+
+
+@pytest.mark.parametrize(
+    ("beside", "says"),
+    [
+        ({"live": "yes"}, "live: found 'yes'; give true or false"),
+        ({"live": True}, "diskless:images:tiny:live: found false; set it to true"),
+        ({"live": True, "image": "tiny"}, "diskless:images:tiny:live: found false; set it to true"),
+    ],
+)
+def test_an_orchestrate_that_cannot_be_is_one_error(salt_call, pillar, beside, says):
+    pillar["images"]["tiny"]["source"] = {"minion": "golden"}
+    call = salt_call(pillar)
+    ret = call.states["diskless.valid"](name="x", role="master", **beside)
+    assert ret["result"] is False
+    assert says in ret["comment"]
 
 
 def test_a_service_restarts_for_its_own_configuration_and_nfs_for_none(compiled):

@@ -3,11 +3,15 @@
 #   salt-run state.orchestrate diskless.orch.golden
 #   salt-run state.orchestrate diskless.orch.golden pillar='{"image": "rhel5compute"}'
 #
+#   salt-run state.orchestrate diskless.orch.golden pillar='{"image": "rhel5compute", "live": true}'
+#
 # Packages and states on the golden machines, a sync on every boot server of their images, and when
 # all of them have the new version, publish. The first that fails ends it, with nothing published.
+# With live the sync is one in place, into the published versions, and there is nothing to publish.
 {%- set image = pillar.get("image") %}
-{%- set problem = salt["diskless.problem"]("master", image) %}
-{%- set plan = [] if problem else salt["diskless_golden.orchestration"](image) %}
+{%- set live = pillar.get("live", false) %}
+{%- set problem = salt["diskless.problem"]("master", image, live) %}
+{%- set plan = [] if problem else salt["diskless_golden.orchestration"](image, live) %}
 {%- set servers = plan | sum(attribute="servers", start=[]) | unique | sort %}
 {%- set minions = plan | map(attribute="minion") | unique | sort %}
 
@@ -15,6 +19,7 @@ diskless pillar:
   diskless.valid:
     - role: master
     - image: {{ image | json }}
+    - live: {{ live | json }}
     - failhard: true
 {%- if plan %}
 
@@ -63,10 +68,10 @@ diskless sync of {{ one.image }}:
     - arg:
       - {{ one.image | json }}
     - kwarg:
-        publish: false
+        {{ "live: true" if live else "publish: false" }}
     - failhard: true
 {%- endfor %}
-{%- for one in plan %}
+{%- for one in ([] if live else plan) %}
 
 diskless publish {{ one.image }}:
   salt.function:
