@@ -40,6 +40,7 @@ def sync_live(
     needs: tuple[Need, ...] = (),
     *,
     test: bool = False,
+    again: bool = False,
     report: Callable[[Progress], None] | None = None,
 ) -> Synced:
     """Bring the published version up to the source, in place.
@@ -55,9 +56,9 @@ def sync_live(
         _require_live(image, current)
         source, held = source_of(image), _held(nodes, current)
         if test:
-            return foretold(image, source, needs, held)
+            return foretold(image, source, needs, again, held)
         staging.drop_incomplete(image)
-        done = known(image, source, needs)
+        done = known(image, source, needs, again)
         if done is None or done.changed:
             with source.opened() as opened:
                 done = _changed(image, source, opened, current, held, needs, done, report)

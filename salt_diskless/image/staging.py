@@ -16,7 +16,7 @@ from salt_diskless.image import identity
 from salt_diskless.image.kernels import build_initramfs
 from salt_diskless.image.listing import listing
 from salt_diskless.image.packages import packages
-from salt_diskless.image.sources import archive
+from salt_diskless.image.sources import place
 from salt_diskless.image.versions import (
     Served,
     Version,
@@ -49,9 +49,9 @@ def prepared(image: Image) -> str:
 
 def drop_incomplete(image: Image) -> None:
     """A tree that a kill left without metadata becomes the staging directory again; what was
-    unpacked is not worth more than its archive."""
-    if os.path.lexists(archive.place(image)):
-        shutil.rmtree(archive.place(image))
+    unpacked or made is not worth more than its source."""
+    if os.path.lexists(place(image)):
+        shutil.rmtree(place(image))
     complete = {version.name for version in versions(image)}
     try:
         names = os.listdir(f"{image.location}/versions")

@@ -52,6 +52,7 @@ def sync(
     *,
     publishes: bool = True,
     test: bool = False,
+    again: bool = False,
     report: Callable[[Progress], None] | None = None,
 ) -> Synced:
     """Bring an image up to its source: a new version, published, if the newest one differs. A
@@ -64,6 +65,8 @@ def sync(
         who does.
     test
         Touch nothing.
+    again
+        Look into the source even though it looks the same from outside.
     report
         Called with how far the copying is, now and then.
 
@@ -74,14 +77,14 @@ def sync(
         return Synced(current.name, current.name, False, "it has no source, so it stays")
     source = source_of(image)
     if test:
-        would = foretold(image, source, needs)
+        would = foretold(image, source, needs, again)
         newest = latest(image)
         if publishes and not would.changed and newest is not None and newest.published_at is None:
             return differs(image, f"{newest.name} is complete, but was never published")
         return would
     with changing(image):
         staging.drop_incomplete(image)
-        done = known(image, source, needs)
+        done = known(image, source, needs, again)
         if done is None or done.changed:
             with source.opened() as opened:
                 done = _taken(image, source, opened, done, needs, report)
@@ -93,14 +96,19 @@ def sync(
 
 
 def foretold(
-    image: Image, source: ImageSource, needs: tuple[Need, ...], held: Iterable[str] = ()
+    image: Image,
+    source: ImageSource,
+    needs: tuple[Need, ...],
+    again: bool,
+    held: Iterable[str] = (),
 ) -> Synced:
     """Return what a sync would do; nothing is touched."""
-    done = known(image, source, needs)
+    done = known(image, source, needs, again)
     if done is not None:
         return done
     if source.mark:  # To compare it would have to be unpacked.
-        return differs(image, f"{source.shown} is another one")
+        what = "would be taken anew" if again else "is another one"
+        return differs(image, f"{source.shown} {what}")
     with source.opened() as opened:
         return compared(image, source, difference(image, opened, held))
 
@@ -145,7 +153,7 @@ def _taken(
     return replace(done, new=name, why=f"{which}; from {source.shown}")
 
 
-def known(image: Image, source: ImageSource, needs: tuple[Need, ...]) -> Synced | None:
+def known(image: Image, source: ImageSource, needs: tuple[Need, ...], again: bool) -> Synced | None:
     """Return what a sync would do, where that can be told without a look into the source."""
     newest = latest(image)
     if newest is None:
@@ -157,7 +165,7 @@ def known(image: Image, source: ImageSource, needs: tuple[Need, ...]) -> Synced 
     wanted = unserved(image, newest, needs)
     if wanted:
         return differs(image, wanted)
-    if source.mark and source.mark == newest.mark:
+    if source.mark and source.mark == newest.mark and not again:
         return same(image, source)
     return None
 

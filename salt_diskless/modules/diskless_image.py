@@ -39,7 +39,11 @@ __func_alias__ = {"list_": "list"}
 
 @adapter.execution
 def sync(
-    name: str | None = None, publish: bool = True, live: bool = False, test: bool = False
+    name: str | None = None,
+    publish: bool = True,
+    live: bool = False,
+    test: bool = False,
+    again: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """
     Bring images up to their sources: where anything differs from the newest version, a new one is
@@ -59,6 +63,9 @@ def sync(
         until they boot again.
     test
         Touch nothing, and return what would be done.
+    again
+        Look into an archive even though it looks the same from outside. Where nothing differs
+        there is no new version.
 
     Returns image to ``{"old": version, "new": version, "changed": bool, "why": sentence}``.
 
@@ -74,11 +81,11 @@ def sync(
             continue
         wanted = needs.needs_of(site, image)
         with _shown(image) as report:
+            told = {"test": test, "again": again, "report": report}
             if live:
-                nodes = site.nodes_of(image)
-                result = sync_live(image, nodes, wanted, test=test, report=report)
+                result = sync_live(image, site.nodes_of(image), wanted, **told)
             else:
-                result = syncing.sync(image, wanted, publishes=publish, test=test, report=report)
+                result = syncing.sync(image, wanted, publishes=publish, **told)
         if test and result.changed:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
         done[image.name] = asdict(result)

@@ -99,6 +99,25 @@ def test_an_archive_is_unpacked_once_for_a_version(
         assert (ret.result, ret.changes) == (True, {}), ret.comment
 
 
+def test_an_archive_that_looks_the_same_is_looked_into_again_where_somebody_says_so(
+    salt_call, pillar, location, golden, archive, listing
+):
+    salt_call(pillar).state("diskless_image.synced")
+    first, status = root(location), archive.stat()
+    sync = salt_call(pillar).modules["diskless_image.sync"]
+    assert sync(again=True)["tiny"]["changed"] is False
+    (golden / "etc/passwd").write_text("root::0:0:Root himself:/root:/bin/sh\n")
+    pack(golden, archive)
+    os.utime(archive, ns=(status.st_atime_ns, status.st_mtime_ns))
+    before = listing()
+    assert sync()["tiny"]["changed"] is False
+    foretold = sync(again=True, test=True)["tiny"]
+    assert (foretold["changed"], foretold["why"]) == (True, f"{archive} would be taken anew")
+    assert listing() == before and root(location) == first
+    assert sync(again=True)["tiny"]["changed"] is True
+    assert "himself" in (root(location) / "etc/passwd").read_text()
+
+
 def test_another_archive_makes_a_version_that_shares_what_is_the_same(
     salt_call, pillar, location, golden, archive, testmode
 ):

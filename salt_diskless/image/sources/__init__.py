@@ -7,8 +7,9 @@ from salt_diskless.image.sources.archive import Archive
 from salt_diskless.image.sources.base import ImageSource, RsyncSource
 from salt_diskless.image.sources.directory import Directory
 from salt_diskless.image.sources.machine import Machine
+from salt_diskless.image.sources.unpacked import place
 
-__all__ = ["ImageSource", "RsyncSource", "source_of"]
+__all__ = ["ImageSource", "RsyncSource", "place", "source_of"]
 
 
 def source_of(image: Image) -> ImageSource:

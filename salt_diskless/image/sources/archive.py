@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
-from salt_diskless.image.sources.base import RsyncSource
+from salt_diskless.image.sources.base import RsyncSource, digest
+from salt_diskless.image.sources.unpacked import unpacked
 
 #: Everything that tar keeps of a file; and no name leads out of the directory (GNU tar's default).
 _TAR = (
@@ -34,11 +33,10 @@ class Archive:
                 f"{self._where}: found {path}, which cannot be read ({err.strerror}); give an "
                 "archive of tar on this server"
             ) from err
-        self.shown = path
+        self._image, self.shown = image, path
         # What is left out makes a version as much as what is in the archive.
-        facts = (path, status.st_size, status.st_mtime_ns, image.exclude, image.scrub)
-        self.mark = hashlib.sha256(repr(facts).encode()).hexdigest()
-        self._place = place(image)
+        looks = (status.st_size, status.st_mtime_ns)
+        self.mark = digest(path, looks, image.exclude, image.scrub)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[RsyncSource]:
@@ -46,22 +44,14 @@ class Archive:
 
         Raises :class:`DisklessError` with tar's words when it cannot be unpacked.
         """
-        os.makedirs(self._place, mode=0o700)
-        try:
+        with unpacked(self._image) as top:
+            root = f"{top}/root"
+            os.mkdir(root)
             try:
-                run([*_TAR, "--file", self.shown, "--directory", self._place], ends_with_us=True)
+                run([*_TAR, "--file", self.shown, "--directory", root], ends_with_us=True)
             except CommandFailed as err:
                 raise DisklessError(
                     f"{self._where}: {self.shown} cannot be unpacked, so what is published stays: "
                     f"{err}"
                 ) from err
-            # The archive may say what mode its top has.
-            os.chmod(self._place, 0o700)
-            yield RsyncSource(f"{self._place}/", self.shown, links=(self._place,))
-        finally:
-            shutil.rmtree(self._place)
-
-
-def place(image: Image) -> str:
-    """Return the directory that an archive is unpacked in; one that is there is a killed run's."""
-    return f"{image.location}/.unpacked"
+            yield RsyncSource(f"{root}/", self.shown, links=(root,))

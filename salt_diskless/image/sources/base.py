@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,6 +31,11 @@ class RsyncSource:
     def directory(self) -> str | None:
         """Where the source is on this machine, or None for one that is elsewhere."""
         return None if self.options else self.location.rstrip("/")
+
+
+def digest(*facts: object) -> str:
+    """Return a mark: what changes whenever one of the facts about a source does."""
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 class ImageSource(Protocol):
