@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,11 @@ class Result:
     stderr: str
 
 
+def installed(program: str) -> bool:
+    """Tell whether :func:`run` would find a program."""
+    return shutil.which(program, path=_PATH) is not None
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -43,6 +49,7 @@ def run(
     timeout: float | None = None,
     ends_with_us: bool = False,
     each: Callable[[str], None] | None = None,
+    cwd: str = "/",
 ) -> Result:
     """Run ``argv`` (never a shell) in the C locale with a path of system directories.
 
@@ -55,7 +62,10 @@ def run(
     ends_with_us
         Whether it is killed when this process is: for what writes where a next run will.
     each
-        Called with each line that it writes to its standard output, while it runs.
+        Called with each line that it writes to its standard output, while it runs; an exception of
+        its own ends the program.
+    cwd
+        The directory that it runs in.
 
     Raises :class:`CommandFailed` with the program's own words.
     """
@@ -67,7 +77,7 @@ def run(
     environment.update(env or {})
     try:
         if each is not None:
-            done = _followed(list(argv), environment, each)
+            done = _followed(list(argv), environment, each, cwd)
         else:
             done = subprocess.run(
                 list(argv),
@@ -79,7 +89,7 @@ def run(
                 errors="replace",
                 timeout=timeout,
                 check=False,
-                cwd="/",
+                cwd=cwd,
             )
     except FileNotFoundError as err:
         raise CommandFailed(f"{argv[0]} is not installed (for: {line})") from err
@@ -93,7 +103,7 @@ def run(
 
 
 def _followed(
-    argv: list[str], environment: Mapping[str, str], each: Callable[[str], None]
+    argv: list[str], environment: Mapping[str, str], each: Callable[[str], None], cwd: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a program, and hand on its lines while it runs (a carriage return ends one too)."""
     lines = []
@@ -106,12 +116,16 @@ def _followed(
             stderr=complaints,
             text=True,
             errors="replace",
-            cwd="/",
+            cwd=cwd,
         ) as process:
             assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line)
-                each(line)
+            try:
+                for line in process.stdout:
+                    lines.append(line)
+                    each(line)
+            except BaseException:
+                process.kill()
+                raise
         complaints.seek(0)
         said = complaints.read()
     return subprocess.CompletedProcess(argv, process.returncode, "".join(lines), said)

@@ -24,6 +24,8 @@ class Platform:
     tftp_defaults, tftp_root_key
         The file and its shell variable that say which directory the TFTP daemon serves; None where
         it always serves ``tftp_root``.
+    container_packages
+        What an image of Docker or OCI needs beside ``image_packages``.
     golden_packages, ssh_service, rrsync
         What a golden machine needs to be read: its packages, the service of sshd, and the program
         that holds an ssh key to rsync (rrsync(1)).
@@ -32,6 +34,7 @@ class Platform:
     """
 
     image_packages: tuple[str, ...]
+    container_packages: tuple[str, ...]
     golden_packages: tuple[str, ...]
     ssh_service: str
     rrsync: str
@@ -60,6 +63,7 @@ class Platform:
 
 _DEBIAN = Platform(
     image_packages=("rsync", "openssh-client"),
+    container_packages=("skopeo", "umoci"),
     golden_packages=("rsync", "openssh-server", "python3"),
     ssh_service="ssh",
     rrsync="/usr/bin/rrsync",
@@ -84,6 +88,7 @@ _DEBIAN = Platform(
 
 _REDHAT = Platform(
     image_packages=("rsync", "openssh-clients"),
+    container_packages=("skopeo", "umoci"),
     golden_packages=("rsync", "rsync-rrsync", "openssh-server"),
     ssh_service="sshd",
     rrsync="/usr/bin/rrsync",

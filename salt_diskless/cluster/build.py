@@ -191,15 +191,7 @@ class _Build:
                 continue
             source = None
             if image.source is not None:
-                path = f"{ROOT}:images:{part(name)}:source"
-                given = (image.source.directory, image.source.archive, image.source.minion)
-                if given.count(None) != len(given) - 1:
-                    what = "not just one of directory, archive and minion"
-                    self._add(path, what, "give one of them")
-                fields = image.source.model_dump()
-                if image.source.minion is not None and image.source.host is None:
-                    fields["host"] = image.source.minion
-                source = Source(**fields)
+                source = self._source(image.source, f"{ROOT}:images:{part(name)}:source")
             yield (
                 name,
                 Image(
@@ -216,6 +208,18 @@ class _Build:
                     live=image.live,
                 ),
             )
+
+    def _source(self, given: schema.SourceIn, path: str) -> Source:
+        kinds = (given.directory, given.archive, given.minion)
+        if kinds.count(None) != len(kinds) - 1:
+            what = "not just one of directory, archive and minion"
+            self._add(path, what, "give one of them")
+        if given.tag is not None and given.archive is None:
+            self._add(f"{path}:tag", shown(given.tag), "leave it out: it belongs to an archive")
+        fields = given.model_dump()
+        if given.minion is not None and given.host is None:
+            fields["host"] = given.minion
+        return Source(**fields)
 
     # -- profiles and nodes -------------------------------------------------------------------
 

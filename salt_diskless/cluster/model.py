@@ -57,8 +57,9 @@ class Source:
 
     directory
         A directory on the boot server; or None, and then
-    archive
-        an archive of tar on it; or None, and then
+    archive, tag
+        an archive of tar on it, or an image of Docker or OCI, and which one of several that is;
+        or None, and then
     host, user, port, identity, known_hosts
         a golden machine: where ssh reaches it, as whom, with which key and pinned host keys (None:
         those that the project has made and pinned).
@@ -66,6 +67,7 @@ class Source:
 
     directory: str | None = None
     archive: str | None = None
+    tag: str | None = None
     minion: str | None = None
     host: str | None = None
     user: str = "root"

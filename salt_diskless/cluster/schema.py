@@ -31,6 +31,7 @@ _MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,54}")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
 _SLS = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252})")
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")
 
 #: Words of the kernel line that the project writes itself.
 RESERVED_ON_KERNEL_LINE = frozenset(
@@ -42,7 +43,8 @@ RESERVED_ON_KERNEL_LINE = frozenset(
 #: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
 NEVER_AN_ENTRY = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
 
-_TOP_LEVEL = frozenset(
+#: What a root has at its top.
+TOP_LEVEL = frozenset(
     {"bin", "boot", "dev", "etc", "home", "lib", "lib64", "opt", "proc", "root", "run", "sbin"}
     | {"srv", "sys", "tmp", "usr", "var"}
 )
@@ -154,7 +156,7 @@ def _entry_path(value: str) -> str:
 
 
 def _location(value: str) -> str:
-    if value.count("/") < 2 and value[1:] in _TOP_LEVEL:
+    if value.count("/") < 2 and value[1:] in TOP_LEVEL:
         raise ValueError("give the image a directory of its own, like /diskless/x86_64/compute")
     return value
 
@@ -248,6 +250,7 @@ class NetworkIn(_Strict):
 class SourceIn(_Strict):
     directory: Path | None = None
     archive: Path | None = None
+    tag: Annotated[str, _text("give a tag, like compute:1.2", _TAG)] | None = None
     minion: Name | None = None
     host: Annotated[str, _text("give a host name or address", _HOST)] | None = None
     user: Name = "root"
@@ -320,6 +323,7 @@ class LookupIn(_Strict):
     """What ``map.jinja`` knows for each distribution and the pillar may replace."""
 
     image_packages: list[Name] | None = None
+    container_packages: list[Name] | None = None
     golden_packages: list[Name] | None = None
     ssh_service: Name | None = None
     rrsync: Path | None = None

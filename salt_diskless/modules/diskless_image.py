@@ -13,7 +13,7 @@ from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import kernels as kernel_lists
-from salt_diskless.image import keys, needs, versions
+from salt_diskless.image import keys, needs, sources, versions
 from salt_diskless.image import listing as listings
 from salt_diskless.image import live as live_updates
 from salt_diskless.image import packages as package_lists
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     __pillar__: dict[str, Any]
     __opts__: dict[str, Any]
     __context__: dict[str, Any]
+    __grains__: dict[str, Any]
     __salt__: dict[str, Any]
 
 __virtualname__ = "diskless_image"
@@ -81,7 +82,7 @@ def sync(
             continue
         wanted = needs.needs_of(site, image)
         with _shown(image) as report:
-            told = {"test": test, "again": again, "report": report}
+            told: dict[str, Any] = {"test": test, "again": again, "report": report}
             if live:
                 result = sync_live(image, site.nodes_of(image), wanted, **told)
             else:
@@ -92,6 +93,23 @@ def sync(
     if live and not test and any(result["changed"] for result in done.values()):
         __salt__["diskless_tftp.apply"]()
     return done
+
+
+@adapter.execution
+def tools() -> list[str]:
+    """
+    Return the packages that this boot server needs beside ``image_packages``, because of where
+    its images come from. Programs that it has need no package.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_image.tools
+    """
+    names = adapter.platform(__grains__, __pillar__)
+    wanted = [package for image in _images(None) for package in sources.tools(image, names)]
+    return list(dict.fromkeys(wanted))
 
 
 @adapter.execution

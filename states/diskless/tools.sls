@@ -7,7 +7,7 @@ include:
 # What a boot server needs to take an image and to have a loader for it.
 diskless image packages:
   pkg.installed:
-    - pkgs: {{ map.image_packages | json }}
+    - pkgs: {{ (map.image_packages + salt["diskless_image.tools"]()) | json }}
 
 diskless tftp packages:
   pkg.installed:

@@ -13,6 +13,7 @@ import subprocess
 import pytest
 
 from tests.functional.conftest import root
+from tests.functional.containers import docker_archive, layer, oci_archive
 
 #: cap_net_raw=ep as the kernel stores it: capabilities(7), "File capability versioning".
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
@@ -88,11 +89,16 @@ def put_hostile_files(place: pathlib.Path) -> None:
         (place / f"below/mode{mode:o}").chmod(mode)
 
 
-def pack(golden: pathlib.Path, archive: pathlib.Path) -> None:
-    """Make an archive that keeps everything: the format of POSIX, with attributes and holes."""
+def pack(way: str, golden: pathlib.Path, archive: pathlib.Path) -> None:
+    """Make an archive that keeps everything: the format of POSIX, with attributes and holes; or an
+    image whose one layer is such an archive."""
+    if way in ("docker", "oci"):
+        write = docker_archive if way == "docker" else oci_archive
+        return write(archive, [([layer(golden, "--sparse")], ["hostile:1"])])
     command = ["tar", "--create", "--format=posix", "--sparse", "--acls", "--xattrs"]
     command += ["--xattrs-include=*", "--numeric-owner", "--file", archive, "-C", golden, "."]
     subprocess.run(command, check=True)
+    return None
 
 
 def digest(path: bytes) -> str:
@@ -143,7 +149,7 @@ def described(tree: pathlib.Path) -> dict[bytes, tuple]:
     }
 
 
-@pytest.mark.parametrize("way", ["directory", "minion", "archive"])
+@pytest.mark.parametrize("way", ["directory", "minion", "archive", "docker", "oci"])
 def test_a_hostile_tree_comes_out_as_it_went_in(
     request, salt_call, pillar, location, golden, way, tmp_path
 ):
@@ -153,11 +159,12 @@ def test_a_hostile_tree_comes_out_as_it_went_in(
     (golden / "srv/out").symlink_to(outside)
     if way == "minion":
         pillar["images"]["tiny"]["source"] = request.getfixturevalue("sshd")
-    if way == "archive":
+    packed = way in ("archive", "docker", "oci")
+    if packed:
         # tar knows no sockets.
         (golden / "srv/socket").unlink()
         pillar["images"]["tiny"]["source"] = {"archive": str(tmp_path / "golden.tar")}
-        pack(golden, tmp_path / "golden.tar")
+        pack(way, golden, tmp_path / "golden.tar")
     ret = salt_call(pillar).state("diskless_image.synced")
     assert ret.result is True, ret.comment
     wanted = described(golden / "srv")
@@ -170,8 +177,8 @@ def test_a_hostile_tree_comes_out_as_it_went_in(
     assert (ret.result, ret.changes) == (True, {}), ret.comment
     os.setxattr(golden / "srv/capable", "user.note", b"other")
     (golden / os.fsdecode(b"srv/\xff\xfe")).unlink()
-    if way == "archive":
-        pack(golden, tmp_path / "golden.tar")
+    if packed:
+        pack(way, golden, tmp_path / "golden.tar")
     ret = salt_call(pillar).state("diskless_image.synced")
     assert ret.result is True and ret.changes, ret.comment
     second = root(location)

@@ -183,6 +183,21 @@ def test_a_wrong_section_is_refused(howto, section, name, change, path, says):
     assert says in problems(howto)[where]
 
 
+@pytest.mark.parametrize(
+    ("source", "path", "says"),
+    [
+        ({"archive": "/a/b.tar", "tag": "-x"}, ":tag", "give a tag, like compute:1.2"),
+        ({"directory": "/a/b", "tag": "x"}, ":tag", "it belongs to an archive"),
+    ],
+)
+def test_a_wrong_source_is_refused(howto, source, path, says):
+    image = howto["images"]["rhel5compute"]
+    image["source"] = source
+    found = problems(howto)
+    assert says in found[f"diskless:images:rhel5compute:source{path}"]
+    assert len(found) == 1
+
+
 def test_a_node_inside_a_dynamic_range_is_refused(howto):
     howto["networks"]["compute"]["dynamic"] = "10.8.136.1-10.8.136.9"
     assert "dynamic range" in problems(howto)["diskless:nodes:node[001-002]:ip"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.command import CommandFailed, installed
+from salt_diskless.image.sources import container
 from salt_diskless.image.sources.archive import Archive
 from salt_diskless.image.sources.base import ImageSource, RsyncSource
 from salt_diskless.image.sources.directory import Directory
 from salt_diskless.image.sources.machine import Machine
 from salt_diskless.image.sources.unpacked import place
+from salt_diskless.platform import Platform
 
-__all__ = ["ImageSource", "RsyncSource", "place", "source_of"]
+__all__ = ["ImageSource", "RsyncSource", "place", "source_of", "tools"]
 
 
 def source_of(image: Image) -> ImageSource:
@@ -26,5 +29,17 @@ def source_of(image: Image) -> ImageSource:
     if source.directory is not None:
         return Directory(image, source.directory)
     if source.archive is not None:
-        return Archive(image, source.archive)
+        return Archive(image, source.archive, source.tag)
     return Machine(image, source)
+
+
+def tools(image: Image, names: Platform) -> tuple[str, ...]:
+    """Return the packages of the programs that ``image`` is made or read with and that are missing
+    here. An archive has to be looked into for that; one that cannot be read needs none."""
+    source = image.source
+    if source is None or source.archive is None or all(map(installed, container.PROGRAMS)):
+        return ()
+    try:
+        return names.container_packages if container.kind_of(source.archive) else ()
+    except CommandFailed:
+        return ()

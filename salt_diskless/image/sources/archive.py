@@ -1,4 +1,4 @@
-"""An archive of tar(1), compressed or not."""
+"""An archive of tar(1) with the root itself in it, or an image of Docker or OCI."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
+from salt_diskless.image.sources import container
 from salt_diskless.image.sources.base import RsyncSource, digest
 from salt_diskless.image.sources.unpacked import unpacked
 
@@ -19,39 +20,61 @@ _TAR = (
 
 
 class Archive:
-    """An archive of a golden root, such as ``tar -C /srv/golden --xattrs --acls -cf`` makes it.
+    """An archive of a golden root, such as ``tar -C /srv/golden --xattrs --acls -cf`` or
+    ``docker save`` makes it.
+
+    tag
+        Which one of the images in it, or None.
 
     Raises :class:`DisklessError` when it is not there.
     """
 
-    def __init__(self, image: Image, path: str):
-        self._where = f"diskless:images:{image.name}:source:archive"
+    def __init__(self, image: Image, path: str, tag: str | None):
+        self._where = f"diskless:images:{image.name}:source"
+        self._image, self._tag, self.shown = image, tag, path
         try:
             status = os.stat(path)
+            looks: tuple[object, ...] = (status.st_size, status.st_mtime_ns)
+            if os.path.isdir(path):
+                # The blobs are named for what is in them, so the index tells of every change.
+                looks = (container.index_of(path),)
         except OSError as err:
             raise DisklessError(
-                f"{self._where}: found {path}, which cannot be read ({err.strerror}); give an "
-                "archive of tar on this server"
+                f"{self._where}:archive: found {err.filename}, which cannot be read "
+                f"({err.strerror}); give an archive of tar on this server, or the directory of an "
+                "OCI image layout"
             ) from err
-        self._image, self.shown = image, path
         # What is left out makes a version as much as what is in the archive.
-        looks = (status.st_size, status.st_mtime_ns)
-        self.mark = digest(path, looks, image.exclude, image.scrub)
+        self.mark = digest(path, tag, looks, image.exclude, image.scrub)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[RsyncSource]:
         """Unpack it beside the versions, where only root can look; it is taken away again.
 
-        Raises :class:`DisklessError` with tar's words when it cannot be unpacked.
+        Raises :class:`DisklessError` with tar's or the other programs' words when it cannot be
+        unpacked.
         """
         with unpacked(self._image) as top:
             root = f"{top}/root"
-            os.mkdir(root)
             try:
-                run([*_TAR, "--file", self.shown, "--directory", root], ends_with_us=True)
+                kind = container.kind_of(self.shown)
+                if kind is not None:
+                    container.unpack(self.shown, kind, self._tag, self._where, top)
+                else:
+                    self._untar(root)
             except CommandFailed as err:
                 raise DisklessError(
-                    f"{self._where}: {self.shown} cannot be unpacked, so what is published stays: "
-                    f"{err}"
+                    f"{self._where}:archive: {self.shown} cannot be unpacked, so what is published "
+                    f"stays: {err}"
                 ) from err
-            yield RsyncSource(f"{root}/", self.shown, links=(root,))
+            # umoci fills the holes of sparse files; rsync makes them anew when it copies.
+            yield RsyncSource(f"{root}/", self.shown, links=() if kind else (root,))
+
+    def _untar(self, root: str) -> None:
+        if self._tag is not None:
+            raise DisklessError(
+                f"{self._where}:tag: found {self._tag}, but {self.shown} has a root in it, and no "
+                "image of Docker or OCI; leave it out"
+            )
+        os.mkdir(root)
+        run([*_TAR, "--file", self.shown, "--directory", root], ends_with_us=True)

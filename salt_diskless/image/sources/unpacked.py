@@ -7,7 +7,8 @@ import os
 import shutil
 from collections.abc import Iterator
 
-from salt_diskless.cluster import Image
+from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.command import installed
 
 
 def place(image: Image) -> str:
@@ -29,3 +30,18 @@ def unpacked(image: Image, mode: int = 0o700) -> Iterator[str]:
         yield top
     finally:
         shutil.rmtree(top)
+
+
+def require(where: str, programs: tuple[str, ...]) -> None:
+    """Raise :class:`DisklessError` when a program is missing that a source is read or made with.
+
+    where
+        The path of the source in the pillar.
+    """
+    missing = [program for program in programs if not installed(program)]
+    if missing:
+        raise DisklessError(
+            f"{where}: found no {' and no '.join(missing)} on this boot server; install "
+            f"{' and '.join(missing)} (state.apply diskless.tools does), or take the image from "
+            "another kind of source"
+        )
