@@ -24,8 +24,9 @@ class Platform:
     tftp_defaults, tftp_root_key
         The file and its shell variable that say which directory the TFTP daemon serves; None where
         it always serves ``tftp_root``.
-    container_packages
-        What an image of Docker or OCI needs beside ``image_packages``.
+    apt_packages, dnf_packages, container_packages
+        What an image needs beside ``image_packages`` when its source has to be made or read by
+        other programs: mmdebstrap, dnf, skopeo and umoci.
     golden_packages, ssh_service, rrsync
         What a golden machine needs to be read: its packages, the service of sshd, and the program
         that holds an ssh key to rsync (rrsync(1)).
@@ -34,6 +35,8 @@ class Platform:
     """
 
     image_packages: tuple[str, ...]
+    apt_packages: tuple[str, ...]
+    dnf_packages: tuple[str, ...]
     container_packages: tuple[str, ...]
     golden_packages: tuple[str, ...]
     ssh_service: str
@@ -63,6 +66,9 @@ class Platform:
 
 _DEBIAN = Platform(
     image_packages=("rsync", "openssh-client"),
+    # gpg tells mmdebstrap whether apt here trusts the suite's keys.
+    apt_packages=("mmdebstrap", "gpg"),
+    dnf_packages=("dnf",),
     container_packages=("skopeo", "umoci"),
     golden_packages=("rsync", "openssh-server", "python3"),
     ssh_service="ssh",
@@ -88,6 +94,9 @@ _DEBIAN = Platform(
 
 _REDHAT = Platform(
     image_packages=("rsync", "openssh-clients"),
+    # One of EPEL's.
+    apt_packages=("mmdebstrap",),
+    dnf_packages=("dnf",),
     container_packages=("skopeo", "umoci"),
     golden_packages=("rsync", "rsync-rrsync", "openssh-server"),
     ssh_service="sshd",

@@ -6,6 +6,7 @@ Pure: no Salt, no disk, no subprocess.
 from salt_diskless.cluster.build import parse
 from salt_diskless.cluster.errors import ClusterError, DisklessError, Problem
 from salt_diskless.cluster.model import (
+    Bootstrap,
     Cluster,
     Entry,
     Image,
@@ -18,6 +19,7 @@ from salt_diskless.cluster.model import (
 )
 
 __all__ = [
+    "Bootstrap",
     "Cluster",
     "ClusterError",
     "DisklessError",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from salt_diskless.cluster import checks, defaults, schema
 from salt_diskless.cluster.errors import ClusterError, Problem, shown
 from salt_diskless.cluster.model import (
+    Bootstrap,
     Cluster,
     Entry,
     Image,
@@ -210,13 +211,19 @@ class _Build:
             )
 
     def _source(self, given: schema.SourceIn, path: str) -> Source:
-        kinds = (given.directory, given.archive, given.minion)
+        kinds = (given.directory, given.archive, given.bootstrap, given.minion)
         if kinds.count(None) != len(kinds) - 1:
-            what = "not just one of directory, archive and minion"
+            what = "not just one of directory, archive, bootstrap and minion"
             self._add(path, what, "give one of them")
         if given.tag is not None and given.archive is None:
             self._add(f"{path}:tag", shown(given.tag), "leave it out: it belongs to an archive")
-        fields = given.model_dump()
+        bootstrap = None
+        if given.bootstrap is not None:
+            for key, found, right in checks.bootstrap(given.bootstrap):
+                self._add(f"{path}:bootstrap" + (f":{key}" if key else ""), found, right)
+            fields = given.bootstrap.model_dump()
+            bootstrap = Bootstrap(**{**fields, "components": tuple(fields["components"])})
+        fields = {**given.model_dump(), "bootstrap": bootstrap}
         if given.minion is not None and given.host is None:
             fields["host"] = given.minion
         return Source(**fields)

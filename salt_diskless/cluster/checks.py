@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from salt_diskless.cluster.errors import Problem
+from salt_diskless.cluster.errors import Problem, shown
 from salt_diskless.cluster.model import Image, Network, Node, Server
+from salt_diskless.cluster.schema import BootstrapIn
 
 
 def between(
@@ -40,6 +41,21 @@ def entries(paths: Sequence[str]) -> Iterator[tuple[int, str, str]]:
             above = "/".join(parts[:depth])
             if above in seen:
                 yield index, path, f"leave it out: it lies below the entry {above}"
+
+
+def bootstrap(given: BootstrapIn) -> Iterator[tuple[str, str, str]]:
+    """Yield ``(key, found, right)`` for what does not go with the one of suite and releasever."""
+    if (given.suite is None) == (given.releasever is None):
+        yield "", "not just one of suite and releasever", "give suite for apt, releasever for dnf"
+        return
+    of_apt = ("mirror", "components", "variant", "keyring")
+    of_dnf = ("repositories", "gpgkey")
+    this, others = ("suite", of_dnf) if given.suite is not None else ("releasever", of_apt)
+    for key in others:
+        if key in given.model_fields_set:
+            yield key, shown(getattr(given, key)), f"leave it out: it does not go with {this}"
+    if this == "releasever" and not given.repositories:
+        yield "repositories", "nothing", "give at least one, its id to its URL"
 
 
 def _server_addresses(servers: Mapping[str, Server]) -> Iterator[Problem]:
@@ -118,12 +134,16 @@ def _golden(images: Mapping[str, Image]) -> Iterator[Problem]:
         path = f"diskless:images:{image.name}"
         minion = image.source.minion if image.source is not None else None
         if minion is None:
+            made = image.source.bootstrap if image.source is not None else None
+            if made is not None and made.releasever is not None and not image.packages:
+                yield Problem(f"{path}:packages", "nothing", "name what dnf is to install")
             for key in ("packages", "absent_packages", "golden_states"):
-                if getattr(image, key):
+                if getattr(image, key) and not (made and key == "packages"):
                     yield Problem(
                         f"{path}:{key}",
                         f"{len(getattr(image, key))} of them, and no golden machine",
-                        "leave it out, or name the machine in source:minion",
+                        "leave it out, or name the machine in source:minion"
+                        + (" (or make the root: source:bootstrap)" if key == "packages" else ""),
                     )
             continue
         for index, package in enumerate(image.packages):

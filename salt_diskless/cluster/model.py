@@ -52,6 +52,27 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What a root is made of from packages: with a ``suite`` by apt, with a ``releasever`` by dnf.
+
+    mirror, components, variant, keyring
+        apt's: where it has its packages (None: mmdebstrap's own mirrors), which of them, which
+        packages beside the image's own, and the file of keys (None: those that apt here trusts).
+    repositories, gpgkey
+        dnf's: id to URL, and the file of keys (None: those that the distribution here has).
+    """
+
+    suite: str | None = None
+    mirror: str | None = None
+    components: tuple[str, ...] = ("main",)
+    variant: str = "minbase"
+    keyring: str | None = None
+    releasever: str | None = None
+    repositories: Mapping[str, str] = field(default_factory=dict)
+    gpgkey: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where an image is taken from.
 
@@ -60,6 +81,8 @@ class Source:
     archive, tag
         an archive of tar on it, or an image of Docker or OCI, and which one of several that is;
         or None, and then
+    bootstrap
+        a distribution's packages; or None, and then
     host, user, port, identity, known_hosts
         a golden machine: where ssh reaches it, as whom, with which key and pinned host keys (None:
         those that the project has made and pinned).
@@ -68,6 +91,7 @@ class Source:
     directory: str | None = None
     archive: str | None = None
     tag: str | None = None
+    bootstrap: Bootstrap | None = None
     minion: str | None = None
     host: str | None = None
     user: str = "root"
@@ -88,7 +112,8 @@ class Image:
     kernel
         The release of the kernel that its nodes boot; None is the newest one in it.
     packages, absent_packages, golden_states
-        What the golden machine must have, must not have, and the SLS that it is given.
+        What the golden machine (or a root that is made from packages) must have; what the golden
+        machine must not have, and the SLS that it is given.
     live
         Whether its nodes look often enough whether a file has changed for a version to be changed
         in place.

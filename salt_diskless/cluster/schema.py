@@ -32,6 +32,12 @@ _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
 _SLS = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252})")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")
+_SITE = rf"https?://{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?"
+_STEP = r"/(?!\.\.?(?:/|$))[A-Za-z0-9._~%+:-]+"
+#: With the two variables of dnf.conf(5) that a release has.
+_DNF_STEP = r"/(?!\.\.?(?:/|$))(?:[A-Za-z0-9._~%+:-]|\$basearch|\$releasever)+"
+_MIRROR = re.compile(rf"(?:{_SITE}|(?:file|copy)://(?=/.))(?:{_STEP})*/?")
+_REPOSITORY = re.compile(rf"(?:{_SITE}|file://(?=/.))(?:{_DNF_STEP})*/?")
 
 #: Words of the kernel line that the project writes itself.
 RESERVED_ON_KERNEL_LINE = frozenset(
@@ -185,6 +191,13 @@ def _switch(value: Any) -> bool:
     return value
 
 
+def _release(value: Any) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _NAME.fullmatch(text):
+        raise ValueError('give a release, like 9, or "9.4" in quotes')
+    return text
+
+
 def _one_or_many(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
@@ -211,6 +224,12 @@ Driver = Annotated[
     str,
     _text("give a kernel module's name, like virtio_net", _MODULE),
     AfterValidator(_driver),
+]
+Mirror = Annotated[
+    str, _text("give one URL of http, https, file or copy, like file:///srv/debian", _MIRROR)
+]
+Repository = Annotated[
+    str, _text("give one URL of http, https or file, like file:///srv/rocky/BaseOS", _REPOSITORY)
 ]
 Location = Annotated[Path, AfterValidator(_location)]
 Text = Annotated[
@@ -247,10 +266,27 @@ class NetworkIn(_Strict):
     dynamic: Range | None = None
 
 
+class BootstrapIn(_Strict):
+    """``suite`` and what belongs to apt, or ``releasever`` and what belongs to dnf."""
+
+    suite: Name | None = None
+    mirror: Mirror | None = None
+    components: Annotated[list[Name], Field(min_length=1)] = ["main"]
+    # mmdebstrap(1), VARIANTS, without those that install nothing by themselves.
+    variant: Literal[
+        "essential", "apt", "required", "minbase", "buildd", "important", "debootstrap", "standard"
+    ] = "minbase"
+    keyring: Path | None = None
+    releasever: Annotated[str, BeforeValidator(_release)] | None = None
+    repositories: dict[Name, Repository] = {}
+    gpgkey: Path | None = None
+
+
 class SourceIn(_Strict):
     directory: Path | None = None
     archive: Path | None = None
     tag: Annotated[str, _text("give a tag, like compute:1.2", _TAG)] | None = None
+    bootstrap: BootstrapIn | None = None
     minion: Name | None = None
     host: Annotated[str, _text("give a host name or address", _HOST)] | None = None
     user: Name = "root"
@@ -323,6 +359,8 @@ class LookupIn(_Strict):
     """What ``map.jinja`` knows for each distribution and the pillar may replace."""
 
     image_packages: list[Name] | None = None
+    apt_packages: list[Name] | None = None
+    dnf_packages: list[Name] | None = None
     container_packages: list[Name] | None = None
     golden_packages: list[Name] | None = None
     ssh_service: Name | None = None

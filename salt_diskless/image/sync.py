@@ -66,7 +66,8 @@ def sync(
     test
         Touch nothing.
     again
-        Look into the source even though it looks the same from outside.
+        Take the source anew even though it looks the same from outside: a mirror has updates that
+        the description of a bootstrap does not tell.
     report
         Called with how far the copying is, now and then.
 

@@ -65,8 +65,8 @@ def sync(
     test
         Touch nothing, and return what would be done.
     again
-        Look into an archive even though it looks the same from outside. Where nothing differs
-        there is no new version.
+        Look into a source anew even though it looks the same from outside: an archive, or a
+        bootstrap whose mirror has updates. Where nothing differs there is no new version.
 
     Returns image to ``{"old": version, "new": version, "changed": bool, "why": sentence}``.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,6 +114,26 @@ def test_each_distribution_has_its_packages_and_services(compiled, family):
     assert all(state["fun"] == "running" and state["enable"] for state in named)
     clean = {state["__id__"]: state for state in compiled("diskless.clean", {"os_family": family})}
     assert clean["diskless dhcpd service"]["name"] == services[0]
+
+
+def test_a_boot_server_is_given_what_its_images_are_made_with_where_it_is_missing(
+    compiled, pillar, tmp_path
+):
+    pillar["images"]["tiny"]["source"] = {"bootstrap": {"suite": "bookworm"}}
+
+    def packages(family: str) -> list[str]:
+        states = compiled("diskless.tools", {"os_family": family})
+        return {state["__id__"]: state for state in states}["diskless image packages"]["pkgs"]
+
+    assert packages("Debian") == ["rsync", "openssh-client"]
+    (tmp_path / "nothing").touch(mode=0o644)
+    program = shutil.which("mmdebstrap")
+    subprocess.run(["mount", "--bind", tmp_path / "nothing", program], check=True)
+    try:
+        assert packages("Debian") == ["rsync", "openssh-client", "mmdebstrap", "gpg"]
+        assert packages("RedHat") == ["rsync", "openssh-clients", "mmdebstrap"]
+    finally:
+        subprocess.run(["umount", program], check=True)
 
 
 @pytest.mark.parametrize(

@@ -162,10 +162,10 @@ def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
         ("images", "rhel5compute", {"kernel": 6.1}, "kernel", "in quotes, like 6.1.0-28-amd64"),
         ("profiles", "compute", {"kernel": "6 1"}, "kernel", "a kernel's release"),
         ("profiles", "compute", {"drivers": [None]}, "drivers:0", "a kernel module's name"),
-        ("images", "rhel5compute", {"source": {}}, "source", "archive and minion"),
+        ("images", "rhel5compute", {"source": {}}, "source", "bootstrap and minion"),
         (
             *("images", "rhel5compute", {"source": {"directory": "/a/b", "archive": "/c"}}),
-            *("source", "archive and minion"),
+            *("source", "bootstrap and minion"),
         ),
         ("images", "rhel5compute", {"packages": ["a b"]}, "packages:0", "a package's name"),
         ("images", "rhel5compute", {"packages": ["-y"]}, "packages:0", "a package's name"),
@@ -188,14 +188,103 @@ def test_a_wrong_section_is_refused(howto, section, name, change, path, says):
     [
         ({"archive": "/a/b.tar", "tag": "-x"}, ":tag", "give a tag, like compute:1.2"),
         ({"directory": "/a/b", "tag": "x"}, ":tag", "it belongs to an archive"),
+        ({"minion": "a", "bootstrap": {"suite": "b"}}, "", "give one of them"),
+        ({"bootstrap": {}}, ":bootstrap", "not just one of suite and releasever"),
+        ({"bootstrap": {"suit": "b"}}, ":bootstrap:suit", "did you mean suite?"),
+        ({"bootstrap": {"suite": "b c"}}, ":bootstrap:suite", "give letters, digits"),
+        ({"bootstrap": {"suite": "b", "releasever": 9}}, ":bootstrap", "suite for apt"),
+        ({"bootstrap": {"suite": "b", "gpgkey": "/k"}}, ":bootstrap:gpgkey", "go with suite"),
+        ({"bootstrap": {"suite": "b", "components": []}}, ":bootstrap:components", "at least 1"),
+        ({"bootstrap": {"suite": "b", "components": ["a,b"]}}, ":bootstrap:components:0", "digits"),
+        ({"bootstrap": {"suite": "b", "variant": "custom"}}, ":bootstrap:variant", "minbase"),
+        ({"bootstrap": {"suite": "b", "keyring": "k.gpg"}}, ":bootstrap:keyring", "absolute path"),
+        ({"bootstrap": {"releasever": 9.4}}, ":bootstrap:releasever", "in quotes"),
+        ({"bootstrap": {"releasever": True}}, ":bootstrap:releasever", "in quotes"),
+        ({"bootstrap": {"releasever": 9}}, ":bootstrap:repositories", "at least one"),
+        (
+            {"bootstrap": {"releasever": 9, "repositories": {"a b": "file:///a"}}},
+            *(":bootstrap:repositories:a b", "give letters, digits"),
+        ),
+        (
+            {"bootstrap": {"releasever": 9, "repositories": {"a": "copy:///a"}}},
+            *(":bootstrap:repositories:a", "URL of http, https or file"),
+        ),
+        (
+            {"bootstrap": {"releasever": 9, "repositories": {"a": "file:///a"}, "mirror": None}},
+            *(":bootstrap:mirror", "does not go with releasever"),
+        ),
     ],
 )
 def test_a_wrong_source_is_refused(howto, source, path, says):
     image = howto["images"]["rhel5compute"]
     image["source"] = source
+    if "releasever" in source.get("bootstrap", {}):
+        image["packages"] = ["kernel-core"]
     found = problems(howto)
     assert says in found[f"diskless:images:rhel5compute:source{path}"]
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "is_one"),
+    [
+        ("http://mirror.example.com/debian", True),
+        ("https://10.8.226.2:8443/debian-12.11~a/", True),
+        ("https://mirror.example.com", True),
+        ("file:///srv/mirror", True),
+        ("copy:///srv/mirror/debian", True),
+        ("file://srv/mirror", False),
+        ("file:///", False),
+        ("file:///srv/../etc", False),
+        ("http://mirror.example.com/a b", False),
+        ("http://user:secret@mirror.example.com/debian", False),
+        ("http://mirror.example.com/debian\n", False),
+        ("http://mirror.example.com/debian?a", False),
+        ("http://-o/debian", False),
+        ("http:///debian", False),
+        ("ftp://mirror.example.com/debian", False),
+        ("[trusted=yes] http://mirror.example.com/debian", False),
+        ("deb http://mirror.example.com/debian bookworm main", False),
+        ("http://mirror.example.com/$basearch", False),
+        ("/srv/mirror", False),
+        (["file:///srv/mirror"], False),
+        (7, False),
+    ],
+)
+def test_a_mirror_is_one_url(howto, url, is_one):
+    howto["images"]["rhel5compute"]["source"] = {"bootstrap": {"suite": "b", "mirror": url}}
+    if is_one:
+        source = parse(howto).images["rhel5compute"].source
+        assert source is not None and source.bootstrap is not None
+        assert source.bootstrap.mirror == url
+    else:
+        assert "give one URL" in problems(howto)[_BOOTSTRAP + ":mirror"]
+
+
+_BOOTSTRAP = "diskless:images:rhel5compute:source:bootstrap"
+
+
+def test_a_repositorys_url_may_have_the_variables_of_dnf(howto):
+    url = "https://mirror.example.com/rocky/$releasever/BaseOS/$basearch/os"
+    bootstrap = {"releasever": 9, "repositories": {"baseos": url}}
+    howto["images"]["rhel5compute"].update(source={"bootstrap": bootstrap}, packages=["kernel"])
+    assert parse(howto).images["rhel5compute"].source.bootstrap.releasever == "9"
+    bootstrap["repositories"]["baseos"] = url.replace("$basearch", "$uuid")
+    assert "give one URL" in problems(howto)[_BOOTSTRAP + ":repositories:baseos"]
+
+
+def test_what_is_bootstrapped_has_packages_and_nothing_else_of_a_golden_machine(howto):
+    image = howto["images"]["rhel5compute"]
+    image.update(source={"bootstrap": {"suite": "bookworm"}}, packages=["linux-image-amd64"])
+    assert parse(howto).images["rhel5compute"].packages == ("linux-image-amd64",)
+    image.update(absent_packages=["nano"], golden_states=["a"])
+    found = problems(howto)
+    assert [*found] == [
+        f"diskless:images:rhel5compute:{k}" for k in ("absent_packages", "golden_states")
+    ]
+    image.update(absent_packages=[], golden_states=[], packages=[])
+    image["source"] = {"bootstrap": {"releasever": "9", "repositories": {"a": "file:///a"}}}
+    assert "what dnf is to install" in problems(howto)["diskless:images:rhel5compute:packages"]
 
 
 def test_a_node_inside_a_dynamic_range_is_refused(howto):

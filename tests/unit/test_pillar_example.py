@@ -34,6 +34,7 @@ def test_it_is_a_cluster_with_each_optional_key_in_use():
         schema.LeaseIn,
         schema.ImageIn,
         schema.SourceIn,
+        schema.BootstrapIn,
         schema.SettingsIn,
         schema.NodeIn,
         schema.EntryIn,
