@@ -131,7 +131,10 @@ def difference(
 
 
 def _on_disk(source: RsyncSource, path: str, size: int) -> int:
-    """Return what a file takes, holes left out where that can be seen: for a machine it cannot."""
+    """Return what a file takes, holes left out where that can be seen: for a machine it cannot. A
+    file that the new version may share takes nothing more."""
+    if source.links:
+        return 0
     if source.directory is not None:
         with contextlib.suppress(OSError):
             size = min(size, os.lstat(source.directory + path).st_blocks * 512)

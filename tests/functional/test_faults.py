@@ -188,7 +188,11 @@ def test_killed_at_twenty_moments_what_is_published_is_what_it_was(
             path = larger / f"usr/share/{number % 50:02d}/{number}"
             path.write_text(f"{moment} {number}\n")
         running = start_sync(location, larger)
-        time.sleep(takes * moment / 20)
+        if moment % 2:
+            time.sleep(takes * (moment - 1) / 20)
+        else:
+            wait_for(location / ".staging")
+            time.sleep(takes * (moment - 2) / 100)
         running.send_signal(signal.SIGKILL)
         running.communicate()
         wait_until_nobody_works_in(location)
