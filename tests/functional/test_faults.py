@@ -85,6 +85,29 @@ def test_killed_half_way_it_leaves_the_published_version_and_the_next_sync_goes_
     assert left == []
 
 
+def test_what_a_killed_sync_has_copied_is_not_sent_again(
+    salt_call, pillar, location, golden, slow_initramfs, sshd
+):
+    slow = slow_initramfs.read_text()
+    pillar["images"]["tiny"]["source"] = sshd
+    place = golden / "usr/share/large"
+    place.mkdir(parents=True)
+    for number in range(200):
+        (place / f"{number:03d}").write_bytes(os.urandom(100_000))
+    running = start_sync(location, golden)
+    wait_for(location / ".staging/usr/share/large/099")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    wait_until_nobody_works_in(location)
+    kept = [path for path in location.glob(".staging/usr/share/large/???") if path.stat().st_size]
+    assert len(kept) > 90
+    slow_initramfs.write_text(slow.replace("sleep 600", "true"))
+    assert salt_call(pillar).state("diskless_image.synced").result is True
+    shown = salt_call(pillar).modules["diskless_image.show"]("tiny")
+    assert shown["bytes_total"] > 20_000_000
+    assert shown["bytes_sent"] < shown["bytes_total"] - len(kept) * 100_000 + 1_000_000
+
+
 def test_what_a_killed_sync_had_linked_is_not_changed_in_place(
     salt_call, pillar, location, golden, slow_initramfs
 ):

@@ -86,6 +86,7 @@ class Lab:
             "network": "lab",
             "interface": "eth0",
             "serial_console": "ttyS0,115200",
+            "drivers": ["virtio_pci", "virtio_net"],
             "kernel_append": "net.ifnames=0 panic=-1 mitigations=off loglevel=6",
             **profile,
         }

@@ -162,7 +162,7 @@ def _make_golden(place: pathlib.Path) -> None:
     _mmdebstrap(root, _GOLDEN_PACKAGES)
     _run(["chroot", root, "passwd", "-d", "root"])
     _write(root / "etc/hostname", "golden\n")
-    _write(root / "etc/initramfs-tools/modules", "virtio_pci\nvirtio_net\noverlay\n")
+    _write(root / "etc/initramfs-tools/modules", "overlay\n")
     config = root / "etc/initramfs-tools/initramfs.conf"
     text = config.read_text().replace("MODULES=most", "MODULES=list")
     _write(config, text.replace("COMPRESS=zstd", "COMPRESS=zstd\nCOMPRESSLEVEL=3"))
