@@ -122,7 +122,10 @@ def _changed(
     # From here on a kill leaves it said that the version is being changed.
     begun = replace(current, changed_live=now / 1e9, listing="")
     describe(image, begun)
-    live.apply(steps, current.path, tree, f"{live.directory(image, current.name)}/{now}")
+    aside = live.directory(image, current.name)
+    # Old programs that some are to be kept from: nobody but root gets there.
+    os.makedirs(os.path.dirname(aside), mode=0o700, exist_ok=True)
+    live.apply(steps, current.path, tree, f"{aside}/{now}")
     shutil.rmtree(tree)
     flush([current.path])
     older = [version.path for version in versions(image) if version.name < current.name]

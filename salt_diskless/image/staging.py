@@ -7,6 +7,7 @@ import shutil
 import stat
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from salt_diskless import node
@@ -130,9 +131,12 @@ def become_version(image: Image, version: Version, newest: Version | None) -> st
     name = next_name(image, now)
     path = f"{image.location}/versions/{name}"
     os.chmod(staging, 0o755)
-    there = listing(staging, newest.path if newest else None)
-    describe_packages(image, name, packages(image, staging))
-    flush([staging])
+    with ThreadPoolExecutor(1) as beside:
+        # The disk is as slow as it is: what has to be read is read meanwhile.
+        flushed = beside.submit(flush, [staging])
+        there = listing(staging, newest.path if newest else None)
+        describe_packages(image, name, packages(image, staging))
+        flushed.result()
     os.rename(staging, path)
     described = replace(
         version,

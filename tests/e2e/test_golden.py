@@ -3,12 +3,14 @@ Master, boot server, golden machine and nodes each have a root of their own."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from tests.lab import Lab, StateFailed
 from tests.lab.golden import ADDRESS, Golden
+from tests.lab.patience import Patience
 
 ORCHESTRATION = "diskless.orch.golden"
 HASH = "$6$salt-diskless$not.a.hash.of.any.password"
@@ -31,6 +33,7 @@ def pillar(lab: Lab, **image: Any) -> dict[str, Any]:
     pillar["diskless"]["images"]["debian"].update(
         source={"minion": "golden", "host": ADDRESS},
         exclude=["/srv/debs", "/var/lib/apt/lists/*", "/var/cache/apt/*", "/var/cache/salt"],
+        live=True,
         **image,
     )
     return pillar
@@ -84,6 +87,27 @@ def test_what_salt_installs_on_the_golden_machine_is_on_the_nodes_after_one_orch
     assert lab.nodes["node002"].run("command -v hello", check=False) == ""
     shown = lab.server.salt_call("diskless_image.diff", "debian", first)
     assert "hello" in " ".join(shown["packages"]["added"])
+
+
+def test_in_place_it_is_on_running_nodes_after_one_orchestrate(lab: Lab, golden: Golden):
+    first, second = lab.server.salt_call("diskless_image.list")["debian"]["versions"]
+    wanted = pillar(lab, packages=["tree"], absent_packages=["hello"])
+    wanted["diskless"]["nodes"]["node002"]["version"] = first
+    lab.server.write_pillar(wanted)
+    node, neighbour = lab.nodes["node001"], lab.nodes["node002"]
+    since = node.run("cat /proc/sys/kernel/random/boot_id")
+    lab.server.orchestrate(ORCHESTRATION, live=True)
+    patience = Patience(60)
+    while node.run("tree --version >/dev/null && ! command -v hello", check=False) != "":
+        assert not patience.is_over
+        time.sleep(0.5)
+    assert node.run("tree -L 1 --noreport /usr").splitlines()[0] == "/usr"
+    assert node.run("cat /proc/sys/kernel/random/boot_id") == since
+    assert neighbour.run("command -v tree", check=False) == ""
+    assert published(lab) == second
+    shown = lab.server.salt_call("diskless_image.show", "debian")
+    assert "tree:amd64" in shown["packages"] and shown["changed_live"]
+    assert lab.server.salt_call("diskless_image.show", "debian", first, "check=True")["intact"]
 
 
 def test_the_first_that_fails_ends_it_with_nothing_published(lab: Lab, golden: Golden):

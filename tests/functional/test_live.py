@@ -196,6 +196,7 @@ def test_what_was_moved_aside_stays_until_the_nodes_that_may_have_it_have_booted
     sync_live(call)
     (when,) = call.modules["diskless_image.show"]("tiny")["aside"].items()
     assert when[1] == "node[001-002]"
+    assert stat.S_IMODE((location / "aside").stat().st_mode) == 0o700
     note(location, "node001", version)
     call.modules["diskless_image.prune"]()
     assert list(call.modules["diskless_image.show"]("tiny")["aside"].values()) == ["node002"]

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from salt_diskless.services import nfs
+from tests.lab.patience import Patience
 
 EXPORTS = pathlib.Path("/etc/exports.d/diskless.exports")
 
@@ -114,16 +115,17 @@ def mountd():
     """The real mountd, in the network of these tests: it reads exportfs's table, also where the
     kernel has no NFS server."""
     pathlib.Path("/run/rpcbind").mkdir(exist_ok=True)
+    subprocess.run(["exportfs", "-r"], check=True)
     daemons = [
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for command in (["/usr/sbin/rpcbind", "-f"], ["/usr/sbin/rpc.mountd", "-F"])
     ]
     ask = ["showmount", "-e", "127.0.0.1"]
-    end = time.monotonic() + 30
+    patience = Patience(60)
     while subprocess.run(ask, check=False, capture_output=True).returncode:
         if daemons[1].poll() is not None:  # It gives up when rpcbind is not there yet.
             daemons[1] = subprocess.Popen(daemons[1].args, stderr=subprocess.DEVNULL)
-        assert time.monotonic() < end, "mountd does not answer"
+        assert not patience.is_over, "mountd does not answer"
         time.sleep(0.05)
     yield
     for daemon in reversed(daemons):

@@ -36,7 +36,7 @@ firewalld netbase
 #: What a golden machine has beside that: Salt needs it.
 _MACHINE_PACKAGES = ["python3", "dbus"]
 #: What the project's states install on it, and what a test has them install.
-_MACHINE_REPOSITORY = ["openssh-server", "rsync", "hello"]
+_MACHINE_REPOSITORY = ["openssh-server", "rsync", "hello", "tree"]
 
 #: Units that a lab node can do without: each costs seconds where the processor is emulated.
 _GOLDEN_MASKED = """

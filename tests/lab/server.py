@@ -74,11 +74,16 @@ class Server(Container):
         command = ["/opt/salt/bin/salt", *_MANAGED, "--timeout=300", "bootserver"]
         return self._salt(command, "bootserver", function, *arguments, test=test)
 
-    def orchestrate(self, sls: str) -> dict[str, Any]:
+    def orchestrate(self, sls: str, **pillar: Any) -> dict[str, Any]:
         """Have the master orchestrate an SLS, and return its states; a failed one is an error in
-        words, with what the minions said."""
+        words, with what the minions said.
+
+        pillar
+            What is given with the command.
+        """
         words = ["/opt/salt/bin/salt-run", *_MANAGED, "--out=json", "--log-level=error"]
-        done = self.run(*words, "state.orchestrate", sls, check=False)
+        given = [f"pillar={json.dumps(pillar)}"] if pillar else []
+        done = self.run(*words, "state.orchestrate", sls, *given, check=False)
         try:
             (answer,) = json.loads(done.stdout)["data"].values()
         except (ValueError, KeyError):
