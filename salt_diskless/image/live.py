@@ -9,6 +9,7 @@ again. Versions share inodes, so another version does not notice either.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -116,13 +117,21 @@ def apply(steps: Steps, tree: str, newer: str, aside: str) -> None:
 
 
 def _replace(path: bytes, new: bytes, aside: bytes) -> None:
-    """Put ``new`` where ``path`` is, which goes aside; at no moment is there nothing."""
-    if stat.S_ISDIR(os.lstat(path).st_mode) or stat.S_ISDIR(os.lstat(new).st_mode):
-        exchange(path, new)
-        os.rename(new, aside)
-    else:
+    """Put ``new`` where ``path`` is, which goes aside; at no moment is there nothing, but where a
+    directory is one of the two and the file system cannot exchange them."""
+    if not (stat.S_ISDIR(os.lstat(path).st_mode) or stat.S_ISDIR(os.lstat(new).st_mode)):
         os.link(path, aside, follow_symlinks=False)
         os.rename(new, path)
+        return
+    try:
+        exchange(path, new)
+    except OSError as err:
+        if err.errno not in (errno.EINVAL, errno.ENOSYS):
+            raise
+        os.rename(path, aside)
+        os.rename(new, path)
+    else:
+        os.rename(new, aside)
 
 
 def tidy(image: Image) -> None:

@@ -77,9 +77,12 @@ def sync(
         salt-call diskless_image.sync rhel5compute
     """
     site, done = adapter.site(__pillar__, __opts__), {}
-    for image in _images(name):
-        if live and name is None and not image.live:
-            continue
+    images = _images(name)
+    if live and name is None:
+        images = [image for image in images if image.live]
+        if not images:
+            raise DisklessError("diskless:images: found none with live: true on this boot server")
+    for image in images:
         wanted = needs.needs_of(site, image)
         with _shown(image) as report:
             told: dict[str, Any] = {"test": test, "again": again, "report": report}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import pathlib
@@ -299,6 +300,45 @@ def test_in_test_mode_it_says_what_differs_and_touches_nothing(call, golden, lis
     done = sync_live(call, test=True)
     assert done["changed"] and "/usr/lib/many" in done["why"]
     assert listing() == before
+
+
+def test_without_a_name_it_is_all_images_that_may_be_changed_in_place(
+    call, salt_call, pillar, location, golden
+):
+    pillar["images"]["fixed"] = {
+        "location": str(location.parent / "fixed"),
+        "source": {"directory": str(golden)},
+    }
+    put(golden, 1)
+    call = salt_call(pillar)
+    assert [*call.modules["diskless_image.sync"](live=True)] == ["tiny"]
+    pillar["images"]["tiny"]["live"] = False
+    with pytest.raises(CommandExecutionError, match="found none with live: true"):
+        salt_call(pillar).modules["diskless_image.sync"](live=True)
+
+
+def test_a_file_system_that_cannot_exchange_two_paths_has_it_all_the_same(
+    call, location, golden, monkeypatch
+):
+    def cannot(one: bytes, other: bytes) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    version = root(location)
+    note(location, "node001", version.name)
+    place = golden / "usr/share"
+    (place / "was/a/tree").mkdir(parents=True, exist_ok=True)
+    (place / "becomes").write_text("a file\n")
+    sync_live(call)
+    node = Node(version / "usr")
+    shutil.rmtree(place / "was")
+    (place / "was").write_text("a file now\n")
+    (place / "becomes").unlink()
+    (place / "becomes/deep").mkdir(parents=True)
+    monkeypatch.setattr(live, "exchange", cannot)
+    assert sync_live(call)["changed"]
+    assert (version / "usr/share/was").read_text() == "a file now\n"
+    assert (version / "usr/share/becomes/deep").is_dir()
+    assert node.stale() == []
 
 
 @pytest.mark.parametrize(
