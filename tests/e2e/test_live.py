@@ -75,7 +75,7 @@ until (-e "/run/stop") {{
     }} else {{ failed("named: $!"); }}
     system("{PLACE}/tool", "-e", "exit 0") == 0 or failed("tool: $? $!");
     put(">", "/run/rounds", ++$rounds);
-    select(undef, undef, undef, 0.2);
+    select(undef, undef, undef, 0.5);
 }}
 put(">", "/run/over", "over");
 """
