@@ -60,6 +60,15 @@ def wait_for(path: pathlib.Path, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+def kill_while_it_builds(location: pathlib.Path, golden: pathlib.Path) -> None:
+    """Kill a sync while it builds the initramfs, which takes its time."""
+    running = start_sync(location, golden)
+    wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
+    running.kill()
+    running.wait()
+    wait_until_nobody_works_in(location)
+
+
 def test_killed_half_way_it_leaves_the_published_version_and_the_next_sync_goes_on(
     salt_call, pillar, location, golden, slow_initramfs
 ):
@@ -69,11 +78,7 @@ def test_killed_half_way_it_leaves_the_published_version_and_the_next_sync_goes_
     salt_call(pillar).state("diskless_image.synced")
     before = root(location)
     slow_initramfs.write_text(slow)
-    running = start_sync(location, golden)
-    wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    wait_until_nobody_works_in(location)
+    kill_while_it_builds(location, golden)
     assert root(location) == before
     assert [version.name for version in (location / "versions").iterdir()] == [before.name]
     slow_initramfs.write_text(fast + "# newer\n")
@@ -117,11 +122,7 @@ def test_what_a_killed_sync_had_linked_is_not_changed_in_place(
     salt_call(pillar).state("diskless_image.synced")
     before, was = root(location), state_of(root(location))
     slow_initramfs.write_text(slow)
-    running = start_sync(location, golden)
-    wait_for(location / ".staging/boot/initrd.img-6.1.0-9-test-diskless.new")
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    wait_until_nobody_works_in(location)
+    kill_while_it_builds(location, golden)
     assert (location / ".staging/etc/shared").stat().st_ino == (before / "etc/shared").stat().st_ino
     (golden / "etc/shared").chmod(0o600)
     os.setxattr(golden / "etc/shared", "user.new", b"1")
@@ -147,12 +148,14 @@ def test_while_a_sync_runs_nothing_else_changes_the_images_versions(
         before = listing()
         assert "it at work" in call.state("diskless_image.synced").comment
         newest = root(location).name
-        for name, arguments in {
-            "sync": {},
-            "publish": {"name": "tiny", "version": newest},
-            "rollback": {"name": "tiny"},
-            "prune": {"keep": 1},
-        }.items():
+        for name, arguments in (
+            ("sync", {}),
+            ("sync", {"name": "tiny", "live": True}),
+            ("freeze", {"name": "tiny"}),
+            ("publish", {"name": "tiny", "version": newest}),
+            ("rollback", {"name": "tiny"}),
+            ("prune", {"keep": 1}),
+        ):
             with pytest.raises(CommandExecutionError, match="diskless:images:tiny: found it at wo"):
                 call.modules[f"diskless_image.{name}"](**arguments)
         # What only looks does not have to wait.
