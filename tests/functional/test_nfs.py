@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import subprocess
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -110,27 +112,36 @@ def test_a_drift_of_the_table_is_seen_and_mended(salt_call, pillar, location, te
     assert (exported(location)["/snapshot/node002"] == {"10.77.0.12"}) is not testmode
 
 
+@contextlib.contextmanager
+def running(command: list[str], ask: list[str]) -> Iterator[None]:
+    """Run a daemon; it is there when a command that asks it gets its answer."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as daemon:
+        try:
+            patience = Patience(60)
+            while subprocess.run(ask, check=False, capture_output=True).returncode:
+                assert daemon.poll() is None, f"{command[0]} ended"
+                assert not patience.is_over, f"{command[0]} does not answer"
+                time.sleep(0.05)
+            yield
+        finally:
+            daemon.terminate()
+
+
 @pytest.fixture
 def mountd():
     """The real mountd, in the network of these tests: it reads exportfs's table, also where the
-    kernel has no NFS server."""
+    kernel has no NFS server.
+
+    It registers with rpcbind once, when it starts, and runs on where that was refused: rpcbind has
+    to answer before.
+    """
     pathlib.Path("/run/rpcbind").mkdir(exist_ok=True)
     subprocess.run(["exportfs", "-r"], check=True)
-    daemons = [
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for command in (["/usr/sbin/rpcbind", "-f"], ["/usr/sbin/rpc.mountd", "-F"])
-    ]
-    ask = ["showmount", "-e", "127.0.0.1"]
-    patience = Patience(60)
-    while subprocess.run(ask, check=False, capture_output=True).returncode:
-        if daemons[1].poll() is not None:  # It gives up when rpcbind is not there yet.
-            daemons[1] = subprocess.Popen(daemons[1].args, stderr=subprocess.DEVNULL)
-        assert not patience.is_over, "mountd does not answer"
-        time.sleep(0.05)
-    yield
-    for daemon in reversed(daemons):
-        daemon.terminate()
-        daemon.wait()
+    with (
+        running(["/usr/sbin/rpcbind", "-f"], ["rpcinfo", "-p", "127.0.0.1"]),
+        running(["/usr/sbin/rpc.mountd", "-F"], ["showmount", "-e", "127.0.0.1"]),
+    ):
+        yield
 
 
 def test_what_mountd_shows_is_what_is_exported(salt_call, pillar, location, mountd):
