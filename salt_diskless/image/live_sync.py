@@ -11,9 +11,8 @@ from dataclasses import replace
 
 from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image, Node
-from salt_diskless.command import run
 from salt_diskless.disk import flush
-from salt_diskless.image import identity, live, rsync, space, staging
+from salt_diskless.image import identity, live, rsync, staging
 from salt_diskless.image.kernels import MODULES
 from salt_diskless.image.listing import listing, shown
 from salt_diskless.image.needs import Need
@@ -21,7 +20,7 @@ from salt_diskless.image.packages import packages
 from salt_diskless.image.progress import Progress
 from salt_diskless.image.serving import choose
 from salt_diskless.image.sources import ImageSource, RsyncSource, source_of
-from salt_diskless.image.sync import Synced, compared, difference, foretold, known
+from salt_diskless.image.sync import Synced, compared, copied, difference, foretold, known
 from salt_diskless.image.versions import (
     Version,
     changing,
@@ -109,9 +108,7 @@ def _changed(
         if source.mark:
             describe(image, replace(current, mark=source.mark))
         return done
-    tree = staging.prepared(image)
-    space.require(image, found)
-    sent = rsync.copy(image, opened, tree, current.path, report)
+    tree, sent = copied(image, opened, found, report, held)
     kernels, which = choose(image, tree, needs)
     staging.complete(image, tree, kernels, None if _boots_anew(current, found) else current)
     staging.refuse_identity(image, tree)
@@ -180,7 +177,7 @@ def freeze(image: Image) -> Synced:
         tree = staging.directory(image)
         if os.path.lexists(tree):
             shutil.rmtree(tree)
-        run(["cp", "--archive", "--link", "--no-target-directory", "--", current.path, tree])
+        staging.copied(current.path, tree)
         frozen = replace(current, changed_live=None, published_at=None, bytes_sent=0)
         name = staging.become_version(image, frozen, current)
         publish(image, name)

@@ -33,7 +33,9 @@ _COMMON = (
 
 #: A line of what differs (rsync(1), --itemize-changes, and the format below): what happens, to a
 #: file or another type, its size, its name. The root itself is no difference.
-_ITEM = re.compile(r"([<>ch.*])(\S)\S* +(\d+) (?!\./$)(.+)", re.DOTALL)
+_ITEM = re.compile(r"([<>ch.*])(\S)(\S*) +(\d+) (?!\./$)(.+)", re.DOTALL)
+#: How rsync shows a byte that cannot be printed (rsync(1), --8-bit-output).
+_ESCAPED = re.compile(rb"\\#([0-7]{3})")
 #: What files are rounded up to on most file systems.
 _BLOCK = 4096
 
@@ -64,6 +66,8 @@ def copy(
     destination: str,
     link: str | None,
     report: Callable[[Progress], None] | None = None,
+    *,
+    existing_stays: bool = False,
 ) -> int:
     """Copy the source into ``destination``, without what is of one machine only, and return how
     many bytes that took to send.
@@ -72,6 +76,8 @@ def copy(
         A tree whose unchanged files become hard links, or None.
     report
         Called with how far it is, now and then.
+    existing_stays
+        Whether what is in ``destination`` is not touched (directories are): it may be ``link``'s.
     """
     files, told = 0, 0.0
 
@@ -87,6 +93,7 @@ def copy(
     trees = [*([link] if link else []), *source.links]
     more = [f"--link-dest={tree}" for tree in trees]
     more += ["--info=progress2,stats2", "--outbuf=N"]
+    more += ["--ignore-existing"] if existing_stays else []
     return sent(_rsync(image, source, destination, more, each=each))
 
 
@@ -95,13 +102,24 @@ class Difference:
     """In what a source differs from a tree.
 
     paths
-        From the root, for people.
+        From the root, for people: a byte that cannot be printed is escaped.
     bytes
         What the files among them take on the disk of whoever copies them.
+    new
+        Those of them that the tree has not.
+    links
+        Whether one of them is to be a hard link of another path.
     """
 
     paths: tuple[str, ...]
     bytes: int
+    new: frozenset[str]
+    links: bool
+
+
+def name(path: str) -> bytes:
+    """Return a path of a :class:`Difference` as it is on the disk."""
+    return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), os.fsencode(path))
 
 
 def difference(
@@ -119,15 +137,18 @@ def difference(
         Paths of it whose lack in the source is no difference.
     """
     more = ["--dry-run", "--itemize-changes", "--out-format=%i %l %n", "--omit-dir-times"]
-    paths, total = [], 0
+    paths, total, new, links = [], 0, set(), False
     for line in _rsync(image, source, tree, more, own, kept).splitlines():
         match = _ITEM.fullmatch(line)
-        if match is None or "/" + match[4].rstrip("/") in identity.VOLATILE:
+        if match is None or "/" + match[5].rstrip("/") in identity.VOLATILE:
             continue
-        paths.append("/" + match[4].rstrip("/"))
+        paths.append("/" + match[5].rstrip("/"))
         if match[2] == "f" and match[1] != "h":
-            total += _on_disk(source, paths[-1], int(match[3]))
-    return Difference(tuple(paths), total)
+            total += _on_disk(source, paths[-1], int(match[4]))
+        if "+" in match[3]:
+            new.add(paths[-1])
+        links = links or match[1] == "h"
+    return Difference(tuple(paths), total, frozenset(new), links)
 
 
 def _on_disk(source: RsyncSource, path: str, size: int) -> int:

@@ -6,17 +6,19 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.command import CommandFailed, run
 from salt_diskless.disk import flush
-from salt_diskless.image import identity
+from salt_diskless.image import identity, rsync
 from salt_diskless.image.kernels import build_initramfs
-from salt_diskless.image.listing import listing
+from salt_diskless.image.listing import listing, walk
 from salt_diskless.image.packages import packages
+from salt_diskless.image.rsync import Difference
 from salt_diskless.image.sources import place
 from salt_diskless.image.versions import (
     Served,
@@ -46,6 +48,60 @@ def prepared(image: Image) -> str:
             if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
                 os.unlink(full)
     return path
+
+
+def linked(
+    image: Image, version: Version, difference: Difference, besides: Iterable[str] = ()
+) -> bool:
+    """Fill an empty staging directory with links to the files of a version, but those that differ,
+    and return whether that was done: rsync takes five times as long for it.
+
+    besides
+        Paths that are left out too.
+
+    It is not done where hard links within the tree come or change, which only rsync gets right,
+    where a killed sync has left something, and where a file may have no more links.
+    """
+    path = directory(image)
+    if difference.links or os.listdir(path):
+        return False
+    try:
+        copied(version.path, path)
+        _unlink(path, difference, besides)
+    except (CommandFailed, FileNotFoundError):
+        shutil.rmtree(path)
+        os.makedirs(path, mode=0o755)
+        return False
+    return True
+
+
+def copied(tree: str, new: str) -> None:
+    """Make a tree whose files are links to those of another one."""
+    run(["cp", "--archive", "--link", "--no-target-directory", "--", tree, new], ends_with_us=True)
+
+
+def _unlink(tree: str, difference: Difference, besides: Iterable[str]) -> None:
+    """Remove what differs from a tree, but directories that are some in the source too, and all
+    that has its inodes.
+
+    Raises ``FileNotFoundError`` for a path that should be there.
+    """
+    top, inodes = os.fsencode(tree), set()
+    names = {rsync.name(path): path in difference.new for path in difference.paths}
+    for name, is_new in {**dict.fromkeys(map(os.fsencode, besides), True), **names}.items():
+        try:
+            status = os.lstat(top + name)
+        except (FileNotFoundError, NotADirectoryError):
+            if not is_new:
+                raise
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            inodes.add(status.st_ino)
+        elif names.get(name):  # It is something else in the source.
+            shutil.rmtree(top + name)
+    for name, status in list(walk(tree)) if inodes else ():
+        if status.st_ino in inodes:
+            os.unlink(top + name)
 
 
 def drop_incomplete(image: Image) -> None:

@@ -132,9 +132,7 @@ def _taken(
             # An archive that was made anew holds the same: the next run need not look into it.
             describe(image, replace(newest, mark=source.mark))
         return done
-    tree = staging.prepared(image)
-    space.require(image, found or difference(image, opened))
-    sent = rsync.copy(image, opened, tree, newest.path if newest else None, report)
+    tree, sent = copied(image, opened, found or difference(image, opened), report)
     kernels, which = choose(image, tree, needs)
     staging.complete(image, tree, kernels)
     staging.refuse_identity(image, tree)
@@ -152,6 +150,28 @@ def _taken(
     )
     name = staging.become_version(image, version, newest)
     return replace(done, new=name, why=f"{which}; from {source.shown}")
+
+
+def copied(
+    image: Image,
+    opened: RsyncSource,
+    found: rsync.Difference,
+    report: Callable[[Progress], None] | None,
+    held: Iterable[str] = (),
+) -> tuple[str, int]:
+    """Copy the source into the staging directory, and return that and how many bytes were sent.
+
+    found
+        In what the source differs from the newest version.
+    held
+        Paths that were left out of account for that.
+    """
+    newest, tree = latest(image), staging.prepared(image)
+    space.require(image, found)
+    if newest is None:
+        return tree, rsync.copy(image, opened, tree, None, report)
+    linked = staging.linked(image, newest, found, held)
+    return tree, rsync.copy(image, opened, tree, newest.path, report, existing_stays=linked)
 
 
 def known(image: Image, source: ImageSource, needs: tuple[Need, ...], again: bool) -> Synced | None:
