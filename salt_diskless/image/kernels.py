@@ -42,11 +42,11 @@ def kernels(tree: str) -> tuple[Kernel, ...]:
             continue
         for release in releases:
             place = f"{directory}/{release}"
-            if not _leads_inside(tree, place):
+            if not leads_inside(tree, place):
                 continue
             for path in (f"/boot/vmlinuz-{release}", f"{place}/vmlinuz"):
                 is_file = os.path.isfile(tree + path) and not os.path.islink(tree + path)
-                if is_file and _leads_inside(tree, os.path.dirname(path)):
+                if is_file and leads_inside(tree, os.path.dirname(path)):
                     found.setdefault(release, Kernel(release, path, place))
     return tuple(found[release] for release in sorted(found, key=_age, reverse=True))
 
@@ -106,7 +106,8 @@ chroot {root} mkinitramfs -o {target} {shlex.quote(release)} >&2
     os.rename(tree + new, tree + kernel.initrd)
 
 
-def _leads_inside(tree: str, directory: str) -> bool:
+def leads_inside(tree: str, directory: str) -> bool:
+    """Return whether a directory of a tree is in it, and no link leads out of it."""
     return os.path.realpath(tree + directory).startswith(os.path.realpath(tree) + "/")
 
 

@@ -274,7 +274,7 @@ def kernels(name: str) -> dict[str, dict[str, Any]]:
 
 
 @adapter.execution
-def publish(name: str, version: str | None = None) -> dict[str, Any]:
+def publish(name: str, version: str | None = None, test: bool = False) -> dict[str, Any]:
     """
     Make a version the one that the image's nodes boot next, and write the loader's files anew;
     running nodes keep theirs. It stays the published one until the image's source changes.
@@ -283,6 +283,8 @@ def publish(name: str, version: str | None = None) -> dict[str, Any]:
         The image.
     version
         One of the versions that ``diskless_image.list`` shows; default is the newest.
+    test
+        Touch nothing, and return what would be done.
 
     Returns ``{"old": version, "new": version, "loader": changes of the TFTP root}``.
 
@@ -293,7 +295,9 @@ def publish(name: str, version: str | None = None) -> dict[str, Any]:
         salt-call diskless_image.publish rhel5compute 20261124T155012
     """
     (image,) = _images(name)
-    return _publish(image, lambda: versions.find(image, version) if version else _newest(image))
+    return _publish(
+        image, lambda: versions.find(image, version) if version else _newest(image), test
+    )
 
 
 @adapter.execution
@@ -431,19 +435,22 @@ def _newest(image: Image) -> versions.Version:
     return newest if newest is not None else versions.require_published(image)
 
 
-def _publish(image: Image, choose: Callable[[], versions.Version]) -> dict[str, Any]:
+def _publish(
+    image: Image, choose: Callable[[], versions.Version], test: bool = False
+) -> dict[str, Any]:
     """Publish the version that ``choose`` returns while nobody else changes any, and let its nodes
     boot it."""
-    with versions.changing(image):
+    with contextlib.nullcontext() if test else versions.changing(image):
         current = versions.published(image)
         chosen = choose()
         site, booted = adapter.site(__pillar__, __opts__), {image.name: chosen.name}
         needs.check_kernels(site, booted, {(image.name, chosen.name): chosen})
-        versions.publish(image, chosen.name)
+        if not test:
+            versions.publish(image, chosen.name)
     return {
         "old": current.name if current else None,
         "new": chosen.name,
-        "loader": __salt__["diskless_tftp.apply"](),
+        "loader": {} if test else __salt__["diskless_tftp.apply"](),
     }
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import pathlib
+import platform
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from salt_diskless import command
+from salt_diskless.image import packages
 from tests.functional.conftest import root
 from tests.functional.repositories import Dnf, Keys
 from tests.functional.test_bootstrap import mounts_below
 from tests.functional.test_sources import left_beside
+
+ARCH = platform.machine()
 
 
 @pytest.fixture
@@ -63,6 +70,9 @@ def test_a_root_is_made_of_packages_and_published(
     assert (tree / "usr/bin/tool").read_text() == "tool 1\n"
     assert (tree / "etc/made").read_text() == "done\n"
     assert (tree / "var/lib/rpm/rpmdb.sqlite").exists()
+    shown = salt_call(pillar).modules["diskless_image.show"]("tiny", check=True)
+    assert shown["packages"] == {f"tiny-base.{ARCH}": "1-1", f"tiny-tool.{ARCH}": "1-1"}
+    assert shown["intact"] is True
     assert not (tree / "var/cache/dnf").exists()
     assert left_beside(location) == [".lock"] and mounts_below(location) == []
     for test in (True, False):
@@ -81,6 +91,25 @@ def test_made_again_it_is_no_change_until_the_mirror_has_updates(salt_call, pill
     assert done["tiny"]["changed"] is True, done
     assert (root(location) / "usr/bin/tool").read_text() == "tool 2\n"
     assert (root(location) / "bin/busybox").samefile(first / "bin/busybox")
+    found = salt_call(pillar).modules["diskless_image.diff"]("tiny", first.name)
+    assert found["packages"] == {"changed": {f"tiny-tool.{ARCH}": ["1-1", "2-1"]}}
+
+
+def test_packages_are_listed_by_the_trees_own_rpm_where_it_has_one(
+    salt_call, pillar, location, golden, dnf, monkeypatch
+):
+    salt_call(pillar).state("diskless_image.synced")
+    shutil.copytree(root(location) / "var/lib/rpm", golden / "var/lib/rpm")
+    said = subprocess.run(["ldd", "/usr/bin/rpm"], check=True, capture_output=True, text=True)
+    for path in ("/usr/bin/rpm", "/usr/lib/rpm", *re.findall(r"(/\S+) \(0x", said.stdout)):
+        subprocess.run(["cp", "-RL", "--parents", path, golden], check=True)
+    monkeypatch.setattr(packages, "installed", lambda program: False)
+    pillar["images"]["tiny"]["source"] = {"directory": str(golden)}
+    del pillar["images"]["tiny"]["packages"]
+    salt_call(pillar).state("diskless_image.synced")
+    shown = salt_call(pillar).modules["diskless_image.show"]("tiny", check=True)
+    assert shown["packages"] == {f"tiny-base.{ARCH}": "1-1", f"tiny-tool.{ARCH}": "1-1"}
+    assert shown["intact"] is True
 
 
 @pytest.mark.parametrize(

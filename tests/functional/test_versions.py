@@ -46,6 +46,41 @@ def test_a_rollback_is_what_nodes_boot_next_and_the_next_apply_leaves_it(
     assert salt_call(pillar).state("diskless_image.synced").changes["tiny"]["old"] == second
 
 
+def test_a_state_has_a_version_published(salt_call, pillar, location, two, testmode, listing):
+    first, second = two
+    before = listing()
+    ret = salt_call(pillar, test=testmode).states["diskless_image.published"]("tiny", first)
+    assert ret["result"] is (None if testmode else True), ret
+    assert ret["changes"] == {"tiny": {"old": second, "new": first}}
+    assert (listing() == before) is testmode
+    if testmode:
+        return
+    assert root(location).name == first
+    files = salt_call(pillar).modules["diskless_tftp.list"]()
+    assert {file["version"] for file in files.values()} == {first}
+    ret = salt_call(pillar).states["diskless_image.published"]("tiny", first)
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert salt_call(pillar).states["diskless_image.published"]("tiny")["changes"] != {}
+    assert root(location).name == second
+
+
+def test_a_state_that_is_to_publish_what_is_not_there_fails(salt_call, pillar, location, two):
+    ret = salt_call(pillar).states["diskless_image.published"]("tiny", "20000101T000000")
+    assert ret["result"] is False and f"there are: {two[0]}, {two[1]}" in ret["comment"]
+    assert root(location).name == two[1]
+
+
+def test_a_sync_that_does_not_publish_leaves_that_to_another_state(
+    salt_call, pillar, location, golden, two
+):
+    (golden / "etc/motd").write_text("newest\n")
+    ret = salt_call(pillar).state("diskless_image.synced", publish=False)
+    assert ret.result is True and ret.changes["tiny"]["new"] > two[1]
+    assert root(location).name == two[1]
+    assert salt_call(pillar).states["diskless_image.published"]("tiny")["result"] is True
+    assert root(location).name == ret.changes["tiny"]["new"]
+
+
 def test_a_pinned_node_boots_its_version_and_its_neighbours_the_published_one(
     salt_call, pillar, location, two
 ):
