@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
 
-from tests.lab import Lab, Node
+from tests.lab import Lab, Node, roots
 
 NAMES = ("node001", "node002")
 
@@ -16,7 +17,8 @@ def two(lab: Lab) -> tuple[str, str]:
     """The names of two versions of a golden root that can be changed; the nodes are up on the
     first, the second is published, and node002 is pinned to the first."""
     server = lab.server
-    for name in ("golden", "upper", "work"):
+    shutil.copytree(roots.kernel(), server.diskless / "upper", symlinks=True)
+    for name in ("golden", "work"):
         server.run("mkdir", f"/diskless/{name}")
     layers = "lowerdir=/srv/golden,upperdir=/diskless/upper,workdir=/diskless/work"
     server.run("mount", "-t", "overlay", "-o", layers, "overlay", "/diskless/golden")
@@ -31,11 +33,16 @@ def two(lab: Lab) -> tuple[str, str]:
 
 
 def pillar(lab: Lab, **node: Any) -> dict[str, Any]:
-    """Return the pillar of two nodes, with settings of node002's own."""
+    """Return the pillar of two nodes, with settings of node002's own; node001 names its kernel."""
     pillar = lab.pillar(2)
+    pillar["diskless"]["nodes"]["node001"]["kernel"] = other_kernel()
     pillar["diskless"]["images"]["debian"]["source"] = {"directory": "/diskless/golden"}
     pillar["diskless"]["nodes"]["node002"].update(node)
     return pillar
+
+
+def other_kernel() -> str:
+    return next((roots.kernel() / "usr/lib/modules").iterdir()).name
 
 
 def published(lab: Lab) -> str:
@@ -61,13 +68,23 @@ def test_running_nodes_keep_the_version_that_they_have(lab: Lab, two: tuple[str,
         assert lab.nodes[name].run("cat /etc/motd 2>&1", check=False) != "newer"
 
 
+def test_a_node_boots_the_kernel_that_it_names_with_its_modules(lab: Lab, two: tuple[str, str]):
+    node = lab.nodes["node001"]
+    assert node.run("uname -r") == other_kernel()
+    assert node.run("modprobe dummy && grep -c ^dummy /proc/modules") == "1"
+    assert lab.server.salt_call("diskless_image.kernels", "debian") == {
+        lab.nodes["node002"].run("uname -r"): {"served": True, "nodes": ""},
+        other_kernel(): {"served": True, "nodes": "node001"},
+    }
+
+
 def test_what_differs_between_two_versions_is_shown(lab: Lab, two: tuple[str, str]):
     found = lab.server.salt_call("diskless_image.diff", "debian", *two)
     assert found["packages"] == {}
     assert "/etc/motd" in found["files"]["changed"] + found["files"].get("added", [])
     shown = lab.server.salt_call("diskless_image.show", "debian", two[0], "check=True")
     assert shown["intact"] is True
-    assert shown["kernel"] == lab.nodes["node001"].run("uname -r")
+    assert shown["kernel"] == lab.nodes["node002"].run("uname -r") != other_kernel()
     wanted = lab.nodes["node001"].run("dpkg-query -W -f '${Version}' libc6")
     assert shown["packages"]["libc6:amd64"] == wanted
 

@@ -1,6 +1,6 @@
 """The root file systems of the lab: the golden node's, the boot server's before anything is
-installed on it, and that of a golden machine which is a minion. All are Debian, made with
-mmdebstrap."""
+installed on it, and that of a golden machine which is a minion; and one more kernel. All are
+Debian, made with mmdebstrap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUITE = "bookworm"
 
 _GOLDEN_PACKAGES = (
     "linux-image-cloud-amd64,systemd-sysv,udev,initramfs-tools,iproute2,nfs-common,kmod,zstd,"
-    "busybox,procps"
+    "busybox,procps,dracut-network,logrotate"
 )
 _SERVER_PACKAGES = (
     "systemd-sysv,udev,dbus,iproute2,python3,python3-venv,procps,kmod,ca-certificates,"
@@ -30,7 +30,7 @@ _SERVER_PACKAGES = (
 #: What the project's states install on the server, from a repository on its own disk.
 _SERVER_REPOSITORY = """
 isc-dhcp-server tftpd-hpa pxelinux syslinux-common nfs-kernel-server rsync openssh-client tcpdump
-firewalld netbase
+firewalld netbase squashfs-tools
 """.split()
 
 #: What a golden machine has beside that: Salt needs it.
@@ -117,6 +117,12 @@ def server() -> pathlib.Path:
 def machine() -> pathlib.Path:
     """Return the root of a golden machine: the golden node's, and what a minion needs to run."""
     return cache.made("machine", _inputs(), _make_machine) / "root"
+
+
+def kernel() -> pathlib.Path:
+    """Return a tree that has nothing but a kernel with its modules: another one than the golden
+    node's, of the same series."""
+    return cache.made("kernel", _inputs(), _make_kernel) / "root"
 
 
 def salt_version() -> str:
@@ -217,6 +223,23 @@ def _make_machine(place: pathlib.Path) -> None:
         (root / directory).mkdir(parents=True)
 
 
+def _make_kernel(place: pathlib.Path) -> None:
+    root, other = place / "root", place / "debian"
+    _run(["cp", "-a", golden(), other])
+    _in_chroot(other, ["apt-get", "update", "-q"])
+    (own,) = (path.name for path in (other / "usr/lib/modules").iterdir())
+    found = _in_chroot(other, ["apt-cache", "pkgnames", "linux-image-"]).stdout.split()
+    series = re.escape(own.split("-")[0]) + r"-\d+-cloud-amd64"
+    releases = sorted(re.findall(rf"^linux-image-({series})$", "\n".join(found), re.MULTILINE))
+    release = next(release for release in reversed(releases) if release != own)
+    get = f"cd /tmp && apt-get download -q linux-image-{release} && dpkg-deb -x linux-image-*.deb x"
+    _in_chroot(other, ["sh", "-ec", f"{get} && depmod -b /tmp/x {release}"])
+    (root / "usr/lib").mkdir(parents=True)
+    shutil.move(other / "tmp/x/boot", root / "boot")
+    shutil.move(other / "tmp/x/lib/modules", root / "usr/lib/modules")
+    shutil.rmtree(other)
+
+
 def _make_repository(root: pathlib.Path, packages: Sequence[str]) -> None:
     """Make a package repository on a machine's disk, so that it installs without a network."""
     _in_chroot(root, ["apt-get", "clean"])
@@ -264,7 +287,7 @@ def _install_shim(root: pathlib.Path) -> None:
     _mask(units, _SHIM_MASKED)
 
 
-def _in_chroot(root: pathlib.Path, command: Sequence[object]) -> None:
+def _in_chroot(root: pathlib.Path, command: Sequence[object]) -> subprocess.CompletedProcess[str]:
     """Run a command inside a root with this machine's name resolution and pip settings."""
     settings = {
         name: value
@@ -279,7 +302,7 @@ def _in_chroot(root: pathlib.Path, command: Sequence[object]) -> None:
         "DEBIAN_FRONTEND=noninteractive", *(f"{name}={value}" for name, value in settings.items()),
     ]  # fmt: skip
     enter = ["unshare", "--mount", "sh", "-ec", _ENTER, "sh", root, *binds, "--"]
-    _run([*enter, *words, *command])
+    return _run([*enter, *words, *command])
 
 
 def _paths_in(texts: Sequence[str]) -> list[pathlib.Path]:
