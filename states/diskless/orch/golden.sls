@@ -2,7 +2,6 @@
 #
 #   salt-run state.orchestrate diskless.orch.golden
 #   salt-run state.orchestrate diskless.orch.golden pillar='{"image": "rhel5compute"}'
-#
 #   salt-run state.orchestrate diskless.orch.golden pillar='{"image": "rhel5compute", "live": true}'
 #
 # Packages and states on the golden machines, a sync on every boot server of their images, and when
