@@ -64,7 +64,7 @@ def _form(settings: Settings, version: str, own: str) -> str:
 
 def _kernel_line(settings: Settings, version: str, place: str) -> str:
     """Return the append line: the HOWTO's words, and what is new."""
-    image, network = settings.image, settings.network
+    image, network, timeout = settings.image, settings.network, settings.timeout
     words = [
         f"console={settings.serial_console}" if settings.serial_console else "",
         f"initrd={place}/initrd.img",
@@ -77,6 +77,8 @@ def _kernel_line(settings: Settings, version: str, place: str) -> str:
         f"DISKLESS_ROOT={settings.root}",
         f"DISKLESS_NFS={settings.nfs}",
         "DISKLESS_LIVE=yes" if image.live else "",
+        f"DISKLESS_LOG={network.syslog}" if network.syslog else "",
+        f"diskless.timeout={timeout.after},{timeout.then}" if timeout else "",
         f"nfs.nfs4_unique_id={_NAME}",
         "ro",
         settings.kernel_append or "",

@@ -20,6 +20,7 @@ from salt_diskless.cluster.model import (
     Server,
     Settings,
     Source,
+    Timeout,
 )
 from salt_diskless.cluster.ranges import expand
 from salt_diskless.cluster.wording import listed, nearest, part, problem
@@ -184,6 +185,7 @@ class _Build:
             lease_default=net.lease_time.default,
             lease_max=net.lease_time.max,
             dynamic=net.dynamic,
+            syslog=net.syslog,
         )
 
     def _images(self) -> Iterator[tuple[str, Image]]:
@@ -352,7 +354,7 @@ class _Resolver:
         network = self._named("network", value("network"), self.networks, path)
         if image is None or network is None:
             return None
-        files = value("files")
+        files, timeout = value("files"), value("timeout")
         return Settings(
             profile=node.profile or "",
             image=image,
@@ -369,6 +371,7 @@ class _Resolver:
             entries=defaults.ENTRIES
             if files is None
             else tuple(Entry(item.path, item.how) for item in files),
+            timeout=Timeout(timeout.after, timeout.then) if timeout else None,
         )
 
     def _named(self, what: str, name: str | None, known: Mapping[str, Any], path: str) -> Any:

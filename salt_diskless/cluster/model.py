@@ -34,7 +34,8 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The subnet that nodes boot on; times are in seconds."""
+    """The subnet that nodes boot on; times are in seconds. Its nodes' kernels send their log to
+    ``syslog``, or nowhere."""
 
     name: str
     server: str
@@ -49,6 +50,7 @@ class Network:
     lease_default: int = 21600
     lease_max: int = 43200
     dynamic: IPRange | None = None
+    syslog: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,15 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeout:
+    """What a node does that has no root ``after`` so many seconds: ``reboot``, ``halt`` or open a
+    ``shell`` on its console."""
+
+    after: int
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a node takes from its profile (and may override).
 
@@ -142,6 +153,8 @@ class Settings:
         The release of the kernel that is booted instead of the image's own, or None.
     drivers
         The kernel's modules without which there is no network; ``_`` in place of ``-``.
+    timeout
+        None tries for ever.
     """
 
     profile: str
@@ -157,6 +170,7 @@ class Settings:
     nis_domain: str | None
     kernel_append: str | None
     entries: tuple[Entry, ...]
+    timeout: Timeout | None
 
 
 @dataclass(frozen=True, slots=True)

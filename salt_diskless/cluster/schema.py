@@ -43,7 +43,8 @@ _REPOSITORY = re.compile(rf"(?:{_SITE}|file://(?=/.))(?:{_DNF_STEP})*/?")
 RESERVED_ON_KERNEL_LINE = frozenset(
     {"initrd", "root", "boot", "init", "ip", "ro", "rw", "BOOTIF", "NFSROOT", "SNAPSHOT"}
     | {"ETHERNET", "NISDOMAIN", "DISKLESS_VERSION", "DISKLESS_ROOT", "DISKLESS_NFS"}
-    | {"DISKLESS_LIVE", "DISKLESS_UNKNOWN", "nfs.nfs4_unique_id"}
+    | {"DISKLESS_LIVE", "DISKLESS_LOG", "DISKLESS_UNKNOWN", "diskless.timeout"}
+    | {"nfs.nfs4_unique_id"}
 )
 
 #: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
@@ -264,6 +265,7 @@ class NetworkIn(_Strict):
     time_offset: Annotated[int, Field(strict=True, ge=-86400, le=86400)] | None = None
     lease_time: LeaseIn = LeaseIn()
     dynamic: Range | None = None
+    syslog: Address | None = None
 
 
 class BootstrapIn(_Strict):
@@ -317,6 +319,11 @@ class EntryIn(_Strict):
     how: Literal["persistent", "tmpfs"] = "persistent"
 
 
+class TimeoutIn(_Strict):
+    after: Seconds
+    then: Literal["reboot", "halt", "shell"] = "reboot"
+
+
 def _entry(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
@@ -337,6 +344,7 @@ class SettingsIn(_Strict):
     root: Literal["readonly"] | None = None
     nfs: Annotated[str, BeforeValidator(_nfs)] | None = None
     nis_domain: Name | None = None
+    timeout: TimeoutIn | None = None
     kernel_append: (
         Annotated[
             str,

@@ -49,6 +49,8 @@ def problem(path: str, error: Any, model: type[BaseModel], value: Any) -> Proble
     if kind == "missing":
         return Problem(":".join([path, *where]), "nothing", "give it, there is no default")
     right = str(error["ctx"]["error"]) if kind == "value_error" else error["msg"]
+    if kind == "model_type":
+        right = "give a mapping, key to value"
     return Problem(":".join([path, *where]), found, right)
 
 

@@ -10,6 +10,7 @@ import salt_diskless
 from salt_diskless import adapter
 from salt_diskless.boot import dhcpd
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
 from salt_diskless.services import tftp
 
@@ -98,9 +99,10 @@ def plan() -> dict[str, Any]:
 @adapter.execution
 def status() -> dict[str, Any]:
     """
-    Return what this boot server has: its services, and for each image the published version and
-    its nodes; how the exports differ from the pillar; and the nodes for which somebody has put a
-    file of his own into the TFTP root (``01-`` and the MAC), which the loader takes instead.
+    Return what this boot server has: its services, and for each image the published version, its
+    nodes, and what they said last while they booted (``boots``: sentence to nodes); how the exports
+    differ from the pillar; and the nodes for which somebody has put a file of his own into the TFTP
+    root (``01-`` and the MAC), which the loader takes instead.
 
     CLI Example:
 
@@ -115,6 +117,7 @@ def status() -> dict[str, Any]:
         images[image.name] = {
             "published": version.name if version else None,
             "nodes": fold(node.name for node in site.nodes_of(image)),
+            "boots": {said: fold(nodes) for said, nodes in stages(image).items()},
         }
     return {
         "services": {

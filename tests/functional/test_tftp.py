@@ -60,7 +60,19 @@ def test_a_nodes_file_is_the_howtos(salt_call, pillar, root, synced):
     assert f"DISKLESS_VERSION={synced}" in words
     assert "DISKLESS_NFS=3" in words
     assert "nfs.nfs4_unique_id=node003" in words
+    assert not [word for word in words if word.startswith(("DISKLESS_LOG", "diskless.timeout"))]
     assert "kernel tiny/" in (root / CONFIG / "0A4D0049").read_text()
+
+
+def test_a_nodes_timeout_and_its_networks_log_server_are_on_its_kernel_line(
+    salt_call, pillar, root, synced
+):
+    pillar["networks"]["lab"]["syslog"] = "10.77.0.9"
+    pillar["nodes"]["node003"]["timeout"] = {"after": 600}
+    salt_call(pillar).state("diskless_tftp.managed")
+    words = (root / CONFIG / "0A4D0049").read_text().split()
+    assert {"DISKLESS_LOG=10.77.0.9", "diskless.timeout=600,reboot"} <= {*words}
+    assert "diskless.timeout" not in (root / CONFIG / "0A4D000B").read_text()
 
 
 def test_gethostip_agrees_with_every_name(salt_call, howto, tmp_path, golden):

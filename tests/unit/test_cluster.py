@@ -113,6 +113,9 @@ def test_all_problems_are_named_at_once(howto):
         ({"nis_domain": "a b"}, "nis_domain", "letters"),
         ({"root": "overlayy"}, "root", "readonly"),
         ({"nfs": "4"}, "nfs", "3 or 4.2"),
+        ({"timeout": {"after": 5}}, "timeout:after", "60"),
+        ({"timeout": {"after": 600, "then": "panic"}}, "timeout:then", "reboot"),
+        ({"timeout": 600}, "timeout", "mapping"),
         ({"version": "latest"}, "version", "like 20261124T155012"),
         ({"kernel": 6.1}, "kernel", "in quotes, like 6.1.0-28-amd64"),
         ({"kernel": "../6.1"}, "kernel", "a kernel's release"),
@@ -145,6 +148,7 @@ def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
     [
         ("networks", "compute", {"dynamic": "10.8.226.70-10.8.226.80"}, "dynamic", "10.8.226.72"),
         ("networks", "compute", {"dynamic": "10.8.226.9"}, "dynamic", "first-last"),
+        ("networks", "compute", {"syslog": "logs.example.com"}, "syslog", "IPv4"),
         ("networks", "compute", {"subnet": "10.8.1.0/16"}, "subnet", "10.8.0.0/16"),
         ("networks", "compute", {"subnet": "10.7.0.0/16"}, "subnet", "no address in it"),
         ("networks", "compute", {"routers": ["10.9.0.1"]}, "routers:0", "inside 10.8.0.0/16"),

@@ -46,6 +46,8 @@ class Shell:
             "dl_kmsg": f"{self.place}/kmsg",
             "dl_proc_kernel": f"{self.place}/proc",
             "dl_run": f"{self.place}/run",
+            "dl_proc": f"{self.place}/proc",
+            "dl_screen": f"{self.place}/screen",
         }
         (self.place / "kmsg").touch()
         return subprocess.run(
@@ -84,6 +86,8 @@ def test_the_kernel_line_is_read(shell):
         ("DISKLESS_VERSION=*", "DISKLESS_VERSION="),
         ("DISKLESS_NFS=2", "none of: 3 4.2"),
         ("DISKLESS_ROOT=rw", "none of: readonly"),
+        ("DISKLESS_LOG=x,y", "DISKLESS_LOG="),
+        ("diskless.timeout=1,2", "diskless.timeout=1,2 is not"),
     ],
 )
 def test_a_word_that_salt_diskless_does_not_write_is_refused(shell, word, says):
@@ -97,11 +101,73 @@ def test_a_failure_is_said_and_tried_again_after_a_pause_that_grows_to_a_minute(
         "mount", 'n=$(cat "$PLACE/n" 2>/dev/null || echo 0); echo $((n + 1)) > "$PLACE/n"\n'
         '[ "$n" -ge 9 ] || { echo "mount: access denied"; return 32; }',
     )  # fmt: skip
-    shell("dl_retry 'root 10.8.226.72:/x (NFS 3)' mount")
+    shell("dl_parse; dl_retry 'root 10.8.226.72:/x (NFS 3)' mount")
     pauses = [line.split()[1] for line in shell.said("calls")]
     assert pauses == ["1", "2", "4", "8", "16", "32", "60", "60", "60"]
-    first = shell.said("kmsg")[-1]
-    assert first == "<3>diskless: root 10.8.226.72:/x (NFS 3): mount: access denied; again in 60 s"
+    why, advice = shell.said("kmsg")[-2:]
+    assert why == "<3>diskless: root 10.8.226.72:/x (NFS 3): mount: access denied; again in 60 s"
+    assert "10.8.226.72 does not export that to this node; there: salt-call" in advice
+
+
+@pytest.mark.parametrize(
+    ("why", "advice"),
+    [
+        ("mount: mounting x on y failed: Connection refused", "has no NFS server running"),
+        ("mount: mounting x on y failed: No such file or directory", "no such directory"),
+        ("mount: mounting x on y failed: Connection timed out", "cannot be reached"),
+        ("mount: mounting x on y failed: No route to host", "cannot be reached"),
+        ("mount: mounting x on y failed: No such device", "NFS 4.2 is not what this kernel"),
+        ("mount: Cannot allocate memory", "too little memory: MemTotal 480 kB MemAvailable 9 kB"),
+    ],
+)
+def test_a_reason_comes_with_what_to_do(shell, why, advice):
+    (shell.place / "proc/meminfo").write_text(
+        "MemTotal:     480 kB\nMemFree:  2 kB\nMemAvailable:   9 kB\n"
+    )
+    assert advice in shell(f'dl_parse; dl_advise "{why}"').stdout
+
+
+@pytest.mark.parametrize(
+    ("then", "done"), [("reboot", "b"), ("halt", "o"), ("shell", "")], ids=lambda value: value
+)
+def test_after_its_timeout_a_node_does_what_the_pillar_says_and_not_before(shell, then, done):
+    shell.cmdline(f"{LINE} diskless.timeout=600,{then}")
+    (shell.place / "proc/uptime").write_text("599.99 1.0\n")
+    shell("dl_parse; dl_pause=1; dl_failed root why")
+    assert not (shell.place / "proc/sysrq-trigger").exists()
+    (shell.place / "proc/uptime").write_text("600.00 1.0\n")
+    shell.stub("sh", 'echo "a shell" >> "$PLACE/calls"')
+    shell("dl_parse; dl_pause=1; dl_failed root why")
+    assert ("a shell" in shell.said("calls")) is (then == "shell")
+    assert "".join(shell.said("proc/sysrq-trigger")) == done
+    assert "no root after 600 s" in " ".join(shell.said("kmsg"))
+
+
+def test_the_screen_gets_what_is_said_where_the_kernel_has_no_console_on_it(shell):
+    (shell.place / "screen").touch()
+    (shell.place / "proc/consoles").write_text("ttyS0                -W- (EC p a)    4:64\n")
+    shell("dl_say one")
+    (shell.place / "proc/consoles").write_text("tty0                 -WU (EC p  )    4:1\n")
+    shell("dl_say two")
+    assert shell.said("screen") == ["diskless: one"]
+
+
+def test_what_was_said_last_is_in_the_snapshot_when_it_is_there(shell):
+    shell("dl_say early")
+    assert not (shell.place / "run/snapshot/.diskless/stage").exists()
+    shell("dl_has_snapshot=yes; dl_say 'root: denied'")
+    assert shell.said("run/snapshot/.diskless/stage") == ["root: denied"]
+
+
+def test_the_kernels_log_goes_where_the_pillar_says(shell):
+    shell.stub("modprobe", 'echo "modprobe $*" >> "$PLACE/calls"')
+    shell("dl_client=10.8.226.73; dl_parse; dl_log eth0")
+    assert shell.said("calls") == []
+    shell.cmdline(f"{LINE} DISKLESS_LOG=10.8.226.2")
+    shell("dl_client=10.8.226.73; dl_parse; dl_log eth0")
+    assert shell.said("calls") == [
+        "modprobe netconsole netconsole=@10.8.226.73/eth0,514@10.8.226.2/",
+    ]
 
 
 @pytest.mark.parametrize(

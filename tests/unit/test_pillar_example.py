@@ -20,7 +20,10 @@ def test_it_is_a_cluster():
 def test_it_is_a_cluster_with_each_optional_key_in_use():
     """What is commented out is right too."""
     optional = re.sub(
-        r"^( *)# (?=(server|dynamic|kernel|drivers|kernel_append): )", r"\1", TEXT, flags=re.M
+        r"^( *)# (?=(server|dynamic|syslog|kernel|drivers|kernel_append): )",
+        r"\1",
+        TEXT,
+        flags=re.M,
     )
     assert optional != TEXT
     assert len(parse(yaml.safe_load(optional)["diskless"]).nodes) == 4

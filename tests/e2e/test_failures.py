@@ -1,0 +1,121 @@
+"""What can be wrong when a node boots is said in a sentence on its console, with what to do about
+it, and the node comes up by itself when the cause is gone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.lab import Lab, Node
+from tests.lab.patience import Patience
+
+SNAPSHOT = "/diskless/debian/snapshot/node001"
+#: Prints what comes to the port of syslog, into a file.
+LISTENER = """
+import socket
+listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+listener.bind(("10.141.0.1", 514))
+with open("/run/syslog", "wb", buffering=0) as log:
+    while True:
+        data, (address, _) = listener.recvfrom(65536)
+        log.write(address.encode() + b" " + data)
+"""
+
+
+@pytest.fixture(scope="module")
+def version(lab: Lab) -> str:
+    """The published version of an image that two nodes may boot from; their kernels' log goes to
+    the boot server."""
+    pillar = lab.pillar(2)
+    pillar["diskless"]["networks"]["lab"]["syslog"] = "10.141.0.1"
+    pillar["diskless"]["nodes"]["node002"]["timeout"] = {"after": 60, "then": "reboot"}
+    lab.server.write_pillar(pillar)
+    lab.server.salt_call("state.apply", "diskless")
+    listen = ["python3", "-c", LISTENER]
+    lab.server.run("systemd-run", "--unit=lab-syslog", *listen)
+    return lab.server.salt_call("diskless_image.list")["debian"]["published"]
+
+
+def boots(lab: Lab) -> dict[str, str]:
+    """Return what the boot server knows of how far its nodes got."""
+    return lab.server.salt_call("diskless.status")["images"]["debian"]["boots"]
+
+
+def test_each_cause_is_said_and_when_it_is_gone_the_node_goes_on(lab: Lab, version: str):
+    server, tree = lab.server, f"/diskless/debian/versions/{version}"
+    server.run("systemctl", "stop", "nfs-server")
+    node = lab.power_on("node001")
+    node.wait_for(rf"diskless: snapshot 10\.141\.0\.1:{SNAPSHOT} \(NFS 4\.2\): .*refused; again in")
+    node.wait_for(r"diskless: 10\.141\.0\.1 has no NFS server running; there: salt-call")
+
+    server.run("mv", SNAPSHOT, f"{SNAPSHOT}.away")
+    server.run("systemctl", "start", "nfs-server")
+    node.wait_for(rf"snapshot 10\.141\.0\.1:{SNAPSHOT} .*(denied|No such file)")
+    server.run("mv", tree, f"{tree}.away")
+    server.run("mv", f"{SNAPSHOT}.away", SNAPSHOT)
+    server.run("systemctl", "restart", "nfs-server")
+    node.wait_for(rf"diskless: root 10\.141\.0\.1:{tree} \(NFS 4\.2\): .*No such file")
+    node.wait_for(r"diskless: 10\.141\.0\.1 has no such directory; there: salt-call state\.apply")
+    patience = Patience(60)
+    while not any(
+        f"versions/{version}" in said or "no such directory" in said for said in boots(lab)
+    ):
+        assert not patience.is_over, boots(lab)
+
+    server.run("mv", f"{tree}.away", tree)
+    node.wait_for("login")
+    assert boots(lab)[f"version {version} handed over to its init"] == "node001"
+    node.power_off()
+
+
+def test_what_the_kernel_and_the_boot_say_reaches_the_log_server(lab: Lab, version: str):
+    log = lab.server.run("cat", "/run/syslog").stdout
+    assert re.search(
+        rf"^10\.141\.1\.1 .*diskless: root 10\.141\.0\.1:.*{version}", log, re.MULTILINE
+    )
+
+
+def test_after_its_timeout_a_node_does_what_the_pillar_says(lab: Lab, version: str):
+    node = boot_with(lab, "NFSROOT=10.141.0.1:", "NFSROOT=10.141.0.99:")
+    node.wait_for(r"diskless: 10\.141\.0\.99 cannot be reached: is it on, is its address right")
+    node.wait_for(r"diskless: no root after 60 s: restart, as diskless\.timeout says")
+    wait_until_off(node)
+
+
+def test_an_initramfs_without_the_networks_driver_is_said(lab: Lab, version: str):
+    node = boot_with(lab, " ro", " ro modprobe.blacklist=virtio_net")
+    node.wait_for(r"diskless: network: no network card: this initramfs has no driver for it")
+    node.wait_for(r"name it in drivers in the pillar, and sync the image")
+    node.wait_for(r"diskless: no root after 60 s: restart")
+    wait_until_off(node)
+
+
+def boot_with(lab: Lab, old: str, new: str) -> Node:
+    """Power node002 on with another kernel line than the pillar's."""
+    config = lab.server.path("/srv/tftp/linux-install/pxelinux.cfg/0A8D0102")
+    good = config.read_text()
+    assert old in good
+    config.write_text(good.replace(old, new, 1))
+    node = lab.power_on("node002")
+    node.wait_for("kernel")
+    config.write_text(good)
+    return node
+
+
+def wait_until_off(node: Node) -> None:
+    """Wait until the machine has restarted, which the lab's machines do by going off."""
+    patience = Patience(30)
+    while node.is_on:
+        assert not patience.is_over, node.console[-1000:]
+
+
+def test_the_screen_shows_it_too_where_the_kernel_has_a_serial_console_only(lab: Lab, version: str):
+    lab.server.run("exportfs", "-u", f"10.141.1.1:{SNAPSHOT}")
+    node = lab.power_on("node001")
+    node.wait_for(rf"diskless: snapshot 10\.141\.0\.1:{SNAPSHOT} .*; again in")
+    lab.server.run("exportfs", "-r")
+    node.wait_for("login")
+    assert "tty0" not in node.run("cat /proc/consoles")
+    screen = node.run("tr '\\0' ' ' </dev/vcs1")
+    assert f"diskless: snapshot 10.141.0.1:{SNAPSHOT}" in re.sub(r" +", " ", screen), screen
