@@ -11,6 +11,8 @@ import subprocess
 import pytest
 
 from salt_diskless import disk
+from salt_diskless.cluster import parse
+from salt_diskless.image.running import stages
 
 
 @pytest.fixture
@@ -296,3 +298,17 @@ def test_what_is_known_of_the_lists_can_be_lost(salt_call, pillar, base, spoilt)
     ret = salt_call(pillar).state("diskless_snapshot.managed")
     assert (ret.result, ret.changes) == (True, {"changed": {"nodes": "node003"}})
     assert (base / ".lists").read_bytes().count(b"node") == whole.count(b"node") == 3
+
+
+def test_what_nodes_say_of_their_boot_is_text_and_no_link_of_theirs_is_followed(
+    salt_call, pillar, base
+):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    said = [base / f"node00{number}/.diskless/stage" for number in (1, 2, 3)]
+    said[0].write_bytes(b"root: denied\x1b[2J\xff" + b"x" * 5000)
+    said[1].symlink_to("/etc/passwd")
+    os.mkfifo(said[2])
+    site = parse(pillar).served_by("bootserver")
+    (text,) = stages(site.images["tiny"])
+    assert text.startswith("root: denied?[2J") and len(text) <= 300
+    assert stages(site.images["tiny"]) == {text: ["node001"]}
