@@ -65,13 +65,18 @@ class Lab:
         """End the lab; nothing of it is left."""
         self.keeper.close()
 
-    def power_on(self, name: str, mac_address: str | None = None, firmware: bool = False) -> Node:
-        """Switch a node on (again); with ``firmware`` its console begins with what that says."""
+    def power_on(self, name: str, mac_address: str | None = None, **machine: Any) -> Node:
+        """Switch a node on (again).
+
+        machine
+            As for :class:`Node`: with ``firmware`` its console begins with what that says; its
+            ``memory`` in MB; a file that is its ``disk``.
+        """
         if name in self.nodes:
             self.nodes[name].power_off()
         digits = "".join(character for character in name if character.isdigit())
         number = int(digits or 999)
-        node = Node(self.keeper, self.place, name, number, mac_address or mac(number), firmware)
+        node = Node(self.keeper, self.place, name, number, mac_address or mac(number), **machine)
         self.nodes[name] = node
         return node
 

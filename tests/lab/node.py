@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import pathlib
 import platform
@@ -39,8 +40,11 @@ class Node:
         number: int,
         mac: str,
         firmware: bool = False,
+        memory: int = 512,
+        disk: pathlib.Path | None = None,
     ):
         self.name = name
+        self.tap = f"tap{number}"
         self.mac = mac
         self._console = place / f"{name}.console"
         self._agent_path = place / f"{name}.agent"
@@ -50,21 +54,36 @@ class Node:
         self._asked = 0
         self._agent: socket.socket | None = None
         self._buffer = b""
-        tap = f"tap{number}"
-        keeper.run("ip", "tuntap", "add", tap, "mode", "tap", check=False)
-        keeper.run("ip", "link", "set", tap, "master", "br0", "up")
+        self._keeper = keeper
+        keeper.run("ip", "tuntap", "add", self.tap, "mode", "tap", check=False)
+        keeper.run("ip", "link", "set", self.tap, "master", "br0", "up")
+        self._wire = 0
+        self._wire = self.wire_bytes()
         self.powered_on = time.monotonic()
-        self._process = keeper.spawn(self._command(tap, firmware), place / f"{name}.qemu")
+        command = self._command(firmware, memory, disk)
+        self._process = keeper.spawn(command, place / f"{name}.qemu")
 
-    def _command(self, tap: str, firmware: bool) -> list[str]:
+    def _command(self, firmware: bool, memory: int, disk: pathlib.Path | None) -> list[str]:
         tty, agent = self.console_socket, self._agent_path
         command = ["qemu-system-x86_64", "-name", self.name, *accelerator()]
         # Without graphics SeaBIOS shows on the serial port what it and the PXE ROM say.
         command += ["-machine", "pc,graphics=off" if firmware else "pc"]
-        command += ["-smp", "1", "-m", "512", "-display", "none", "-vga", "none", "-nodefaults"]
+        command += [
+            "-smp",
+            "1",
+            "-m",
+            str(memory),
+            "-display",
+            "none",
+            "-vga",
+            "none",
+            "-nodefaults",
+        ]
         command += ["-no-reboot", "-boot", "n"]
-        command += ["-netdev", f"tap,id=n0,ifname={tap},script=no,downscript=no"]
+        command += ["-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no"]
         command += ["-device", f"virtio-net-pci,netdev=n0,mac={self.mac},bootindex=1"]
+        if disk is not None:
+            command += ["-drive", f"file={disk},if=virtio,format=raw"]
         console = f"socket,id=s0,path={tty},server=on,wait=off,logfile={self._console}"
         command += ["-chardev", console, "-serial", "chardev:s0"]
         command += ["-chardev", f"socket,id=s1,path={agent},server=on,wait=off"]
@@ -126,6 +145,11 @@ class Node:
     def memory_used(self) -> int:
         """Return the MB of memory in use: ``free -m``, the column "used"."""
         return int(self.run("free -m").splitlines()[1].split()[2])
+
+    def wire_bytes(self) -> int:
+        """Return the bytes that went over the node's network cable since it was powered on."""
+        (link,) = json.loads(self._keeper.run("ip", "-s", "-j", "link", "show", self.tap).stdout)
+        return link["stats64"]["rx"]["bytes"] + link["stats64"]["tx"]["bytes"] - self._wire
 
     def power_off(self) -> None:
         """Cut the node's power."""
