@@ -205,6 +205,7 @@ class _Build:
                     exclude=tuple(image.exclude),
                     scrub=tuple(image.scrub),
                     kernel=image.kernel,
+                    initramfs=image.initramfs,
                     packages=tuple(image.packages),
                     absent_packages=tuple(image.absent_packages),
                     golden_states=tuple(image.golden_states),

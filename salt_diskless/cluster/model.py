@@ -113,6 +113,8 @@ class Image:
         in the new version.
     kernel
         The release of the kernel that its nodes boot; None is the newest one in it.
+    initramfs
+        What builds their initramfs, ``dracut`` or ``initramfs-tools``; None is what it has.
     packages, absent_packages, golden_states
         What the golden machine (or a root that is made from packages) must have; what the golden
         machine must not have, and the SLS that it is given.
@@ -128,6 +130,7 @@ class Image:
     exclude: tuple[str, ...] = ()
     scrub: tuple[str, ...] = ()
     kernel: str | None = None
+    initramfs: str | None = None
     packages: tuple[str, ...] = ()
     absent_packages: tuple[str, ...] = ()
     golden_states: tuple[str, ...] = ()

@@ -306,6 +306,7 @@ class ImageIn(_Strict):
     ] = []
     scrub: list[ScrubPath] = []
     kernel: Release | None = None
+    initramfs: Literal["dracut", "initramfs-tools"] | None = None
     live: Switch = False
     packages: list[Package] = []
     absent_packages: list[Package] = []

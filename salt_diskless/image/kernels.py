@@ -1,16 +1,10 @@
-"""The kernels inside a tree, and the initramfs of one of them."""
+"""The kernels inside a tree."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 from dataclasses import dataclass
-
-from salt_diskless.cluster import DisklessError, Image
-from salt_diskless.command import CommandFailed, run
-from salt_diskless.image import modules
-from salt_diskless.image.versions import Served
 
 #: Where a kernel's modules are, in a directory of its release's name.
 MODULES = ("/lib/modules", "/usr/lib/modules")
@@ -49,61 +43,6 @@ def kernels(tree: str) -> tuple[Kernel, ...]:
                 if is_file and leads_inside(tree, os.path.dirname(path)):
                     found.setdefault(release, Kernel(release, path, place))
     return tuple(found[release] for release in sorted(found, key=_age, reverse=True))
-
-
-def initramfs(release: str) -> str:
-    """Return the path of a kernel's initramfs for nodes, from the tree's root."""
-    return f"/boot/initrd.img-{release}-diskless"
-
-
-def build_initramfs(image: Image, tree: str, release: str, kernel: Served) -> None:
-    """Build the initramfs of a kernel inside the tree, with the modules that its nodes need.
-
-    It runs in a mount namespace of its own, with its own /proc, /dev and /tmp, so that nothing of
-    the server is within its reach and nothing stays mounted. The tree's own configuration of
-    initramfs-tools decides what is in it (mkinitramfs(8)).
-    """
-    if not any(os.path.exists(f"{tree}{d}/mkinitramfs") for d in ("/usr/sbin", "/sbin")):
-        raise DisklessError(
-            f"diskless:images:{image.name}: found no mkinitramfs in the golden root; install "
-            "initramfs-tools there"
-        )
-    new = f"{kernel.initrd}.new"
-    root, target = shlex.quote(tree), shlex.quote(new)
-    script = f"""
-set -e
-mount -t proc -o nosuid,nodev,noexec proc {root}/proc
-mount -t tmpfs -o mode=755,nosuid tmpfs {root}/dev
-for name in null zero full random urandom; do
-    : > {root}/dev/$name
-    mount --bind /dev/$name {root}/dev/$name
-done
-ln -s /proc/self/fd {root}/dev/fd
-mount -t tmpfs -o mode=1777 tmpfs {root}/tmp
-mount -t tmpfs -o mode=1777 tmpfs {root}/var/tmp
-mount -t tmpfs -o mode=755 tmpfs {root}/run
-chroot {root} mkinitramfs -o {target} {shlex.quote(release)} >&2
-[ ! -x {root}/usr/bin/lsinitramfs ] || exec chroot {root} lsinitramfs {target}
-"""
-    try:
-        said = run(
-            [*APART, "sh", "-c", script],
-            env={"DISKLESS_DRIVERS": " ".join(kernel.modules)},
-            ends_with_us=True,
-        ).stdout
-    except CommandFailed as err:
-        raise DisklessError(
-            f"diskless:images:{image.name}: the initramfs of {release} was not built: {err}"
-        ) from err
-    left_out = {*kernel.modules} - modules.names(said.splitlines()) if said else set()
-    if left_out:
-        raise DisklessError(
-            f"diskless:images:{image.name}: the initramfs of {release} was built without "
-            f"{', '.join(sorted(left_out))}; see which hook of initramfs-tools in the golden root "
-            "leaves that out (mkinitramfs -v)"
-        )
-    os.chmod(tree + new, 0o644)
-    os.rename(tree + new, tree + kernel.initrd)
 
 
 def leads_inside(tree: str, directory: str) -> bool:

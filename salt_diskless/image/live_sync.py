@@ -12,7 +12,7 @@ from dataclasses import replace
 from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image, Node
 from salt_diskless.disk import flush
-from salt_diskless.image import identity, live, rsync, staging
+from salt_diskless.image import identity, initramfs, live, rsync, staging
 from salt_diskless.image.kernels import MODULES
 from salt_diskless.image.listing import listing, shown
 from salt_diskless.image.needs import Need
@@ -110,11 +110,13 @@ def _changed(
         return done
     tree, sent = copied(image, opened, found, report, held)
     kernels, which = choose(image, tree, needs)
-    staging.complete(image, tree, kernels, None if _boots_anew(current, found) else current)
+    tool = initramfs.tool_of(image, tree)
+    anew = _boots_anew(current, found) or tool != current.initramfs
+    staging.complete(image, tree, kernels, tool, None if anew else current)
     staging.refuse_identity(image, tree)
     flush([tree])
     now = time.time_ns()
-    own = [*staging.written(kernels), *identity.EMPTIED, identity.FSTAB]
+    own = [*staging.written(kernels, tool), *identity.EMPTIED, identity.FSTAB]
     steps = live.steps(current.path, tree, held, own)
     # From here on a kill leaves it said that the version is being changed.
     begun = replace(current, changed_live=now / 1e9, listing="")
@@ -133,6 +135,7 @@ def _changed(
         kernel=next(iter(kernels)),
         kernels=kernels,
         scripts=node.digest(),
+        initramfs=tool,
         mark=source.mark,
         listing=there.digest,
         bytes_total=there.total,
@@ -150,6 +153,7 @@ def _changed(
 _OF_INITRAMFS = (
     *("/boot/", *(f"{directory}/" for directory in MODULES)),
     *("/etc/initramfs-tools/", "/usr/share/initramfs-tools/"),
+    *("/etc/dracut.conf", "/usr/lib/dracut/"),
     *("/etc/modprobe.d/", "/lib/modprobe.d/", "/usr/lib/modprobe.d/"),
 )
 

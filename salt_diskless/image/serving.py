@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from salt_diskless.cluster import DisklessError, Image
-from salt_diskless.image import modules
-from salt_diskless.image.kernels import Kernel, initramfs, kernels
+from salt_diskless.image import initramfs, modules
+from salt_diskless.image.kernels import Kernel, kernels
 from salt_diskless.image.modules import Modules
 from salt_diskless.image.needs import NFS, NFS_VERSIONS, Need
 from salt_diskless.image.versions import Served, Version
@@ -47,7 +47,7 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
         useful = {NFS, *NFS_VERSIONS.values(), *(need.module for need in needed)}
         served[release] = Served(
             vmlinuz=there[release].path,
-            initrd=initramfs(release),
+            initrd=initramfs.path(release),
             modules=tuple(sorted(useful & found.loadable)),
             builtin=tuple(sorted(useful & found.builtin)),
         )
@@ -60,6 +60,9 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
 def unserved(image: Image, version: Version, needs: tuple[Need, ...]) -> str:
     """Return what a version does not serve that its image and nodes want, as a sentence, or
     nothing."""
+    tool = image.initramfs or next(iter(initramfs.tools(version.path)), version.initramfs)
+    if tool != version.initramfs:
+        return f"an initramfs of {tool} is wanted"
     own = image.kernel or next((kernel.release for kernel in kernels(version.path)), version.kernel)
     if own != version.kernel:
         return f"kernel {own} is wanted"

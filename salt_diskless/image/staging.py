@@ -14,8 +14,7 @@ from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.disk import flush
-from salt_diskless.image import identity, rsync
-from salt_diskless.image.kernels import build_initramfs
+from salt_diskless.image import identity, initramfs, rsync
 from salt_diskless.image.listing import listing, walk
 from salt_diskless.image.packages import packages
 from salt_diskless.image.rsync import Difference
@@ -128,20 +127,26 @@ _MADE = (*identity.VOLATILE, identity.LOGS)
 
 def own_paths(version: Version) -> list[str]:
     """Return what the project put into a version beside what it took from the source."""
-    return [*written(version.kernels), *(f"{path}/x" for path in _MADE)]
+    return [*written(version.kernels, version.initramfs), *(f"{path}/x" for path in _MADE)]
 
 
-def written(kernels: Mapping[str, Served]) -> list[str]:
-    """Return the files that the project itself writes into a tree."""
-    scripts = (file.path for file in node.files())
+def written(kernels: Mapping[str, Served], tool: str) -> list[str]:
+    """Return the files that the project itself writes into a tree whose initramfs a tool builds."""
+    scripts = (file.path for file in node.files(tool))
     return [*scripts, *(kernel.initrd for kernel in kernels.values())]
 
 
 def complete(
-    image: Image, staging: str, kernels: Mapping[str, Served], built: Version | None = None
+    image: Image,
+    staging: str,
+    kernels: Mapping[str, Served],
+    tool: str,
+    built: Version | None = None,
 ) -> None:
     """Make the copy bootable: mount points, identity's empty files, fstab, scripts, initramfs.
 
+    tool
+        What builds its initramfs.
     built
         A version whose initramfs is taken where it is for the same kernel with the same modules;
         None has each built anew.
@@ -154,13 +159,13 @@ def complete(
     for path in identity.EMPTIED:
         _put(staging, path, b"", 0o644)
     _put(staging, identity.FSTAB, identity.FSTAB_TEXT.encode(), 0o644)
-    for file in node.files():
+    for file in node.files(tool):
         _put(staging, file.path, file.content, file.mode)
     for release, kernel in kernels.items():
         if built is not None and built.kernels.get(release) == kernel:
             os.link(built.path + kernel.initrd, staging + kernel.initrd)
         else:
-            build_initramfs(image, staging, release, kernel)
+            initramfs.build(image, staging, tool, release, kernel)
 
 
 def refuse_identity(image: Image, staging: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from salt_diskless import node
 from salt_diskless.cluster import Image
-from salt_diskless.image import rsync, space, staging
+from salt_diskless.image import initramfs, rsync, space, staging
 from salt_diskless.image.needs import Need
 from salt_diskless.image.progress import Progress
 from salt_diskless.image.serving import choose, unserved
@@ -134,7 +134,8 @@ def _taken(
         return done
     tree, sent = copied(image, opened, found or difference(image, opened), report)
     kernels, which = choose(image, tree, needs)
-    staging.complete(image, tree, kernels)
+    tool = initramfs.tool_of(image, tree)
+    staging.complete(image, tree, kernels, tool)
     staging.refuse_identity(image, tree)
     version = Version(
         name="",
@@ -147,6 +148,7 @@ def _taken(
         scripts=node.digest(),
         mark=source.mark,
         bytes_sent=sent,
+        initramfs=tool,
     )
     name = staging.become_version(image, version, newest)
     return replace(done, new=name, why=f"{which}; from {source.shown}")

@@ -66,6 +66,8 @@ class Version:
         How many bytes the sync that made it had sent.
     changed_live
         When it was last changed in place, in seconds since 1970; None for one that never was.
+    initramfs
+        What built its initramfs: ``dracut`` or ``initramfs-tools``.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Version:
     bytes_new: int = 0
     bytes_sent: int = 0
     changed_live: float | None = None
+    initramfs: str = "initramfs-tools"
 
 
 def versions(image: Image) -> tuple[Version, ...]:

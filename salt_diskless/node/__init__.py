@@ -17,25 +17,37 @@ class File:
     mode: int
 
 
-_FILES = (
-    ("diskless.sh", "/usr/lib/salt-diskless/diskless.sh", 0o644),
-    ("initramfs-tools/hooks/diskless", "/usr/share/initramfs-tools/hooks/diskless", 0o755),
-    ("initramfs-tools/scripts/diskless", "/usr/share/initramfs-tools/scripts/diskless", 0o644),
-)
+#: Where dracut looks for its module of ours: the numbers from 50 to 59 are for those of others.
+_DRACUT = "/usr/lib/dracut/modules.d/50salt-diskless"
+
+_ALWAYS = (("diskless.sh", "/usr/lib/salt-diskless/diskless.sh", 0o644),)
+#: What each tool that builds an initramfs needs beside that.
+_FILES = {
+    "initramfs-tools": (
+        ("initramfs-tools/hooks/diskless", "/usr/share/initramfs-tools/hooks/diskless", 0o755),
+        ("initramfs-tools/scripts/diskless", "/usr/share/initramfs-tools/scripts/diskless", 0o644),
+    ),
+    "dracut": tuple(
+        (f"dracut/{name}.sh", f"{_DRACUT}/{name}.sh", 0o755)
+        for name in ("module-setup", "cmdline", "emergency", "mount", "network")
+    ),
+}
 
 
-@functools.lru_cache(maxsize=1)
-def files() -> tuple[File, ...]:
-    """Return the boot scripts."""
+@functools.cache
+def files(tool: str) -> tuple[File, ...]:
+    """Return the boot scripts for a tool that builds an initramfs: ``dracut`` or
+    ``initramfs-tools``."""
     package = resources.files("salt_diskless.node")
     return tuple(
-        File(path, package.joinpath(name).read_bytes(), mode) for name, path, mode in _FILES
+        File(path, package.joinpath(name).read_bytes(), mode)
+        for name, path, mode in (*_ALWAYS, *_FILES[tool])
     )
 
 
 def digest() -> str:
     """Return what tells one release of the boot scripts from another."""
     whole = hashlib.sha256()
-    for file in files():
+    for file in (file for tool in sorted(_FILES) for file in files(tool)):
         whole.update(f"{file.path} {file.mode:o} {len(file.content)}\n".encode() + file.content)
     return whole.hexdigest()

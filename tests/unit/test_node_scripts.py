@@ -226,8 +226,9 @@ def test_a_stranger_is_told_its_mac_and_what_to_do(shell):
     assert "run on node002: salt-call state.apply diskless" in said
 
 
-def test_the_digest_tells_one_release_of_the_scripts_from_another(monkeypatch):
-    before = node.digest()
-    changed = tuple(node.File(f.path, f.content + b"\n", f.mode) for f in node.files())
-    monkeypatch.setattr(node, "files", lambda: changed)
+@pytest.mark.parametrize("tool", ["dracut", "initramfs-tools"])
+def test_the_digest_tells_one_release_of_the_scripts_from_another(monkeypatch, tool):
+    before, files = node.digest(), node.files
+    changed = tuple(node.File(f.path, f.content + b"\n", f.mode) for f in files(tool))
+    monkeypatch.setattr(node, "files", lambda of: changed if of == tool else files(of))
     assert node.digest() != before

@@ -1,0 +1,150 @@
+"""The initramfs of a kernel, built inside the tree by what the tree has for that."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Protocol
+
+from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.command import CommandFailed, run
+from salt_diskless.image import modules
+from salt_diskless.image.kernels import APART
+from salt_diskless.image.versions import Served
+
+
+class _Tool(Protocol):
+    """What builds an initramfs. Its own configuration in the tree has a say in what is in it."""
+
+    programs: tuple[str, ...]
+    verbose: str
+
+    def script(self, root: str, release: str, target: str) -> str:
+        """Return lines of sh that build the initramfs of a kernel, with the tree's own mounts
+        there, and print the paths of what is in it, where that can be told.
+
+        Each of the arguments is quoted for sh.
+        """
+
+
+class _InitramfsTools:
+    """mkinitramfs(8): Debian, Ubuntu and what is made of them."""
+
+    programs: tuple[str, ...] = ("/usr/sbin/mkinitramfs", "/sbin/mkinitramfs")
+    verbose = "which hook of initramfs-tools in the golden root leaves that out (mkinitramfs -v)"
+
+    def script(self, root: str, release: str, target: str) -> str:
+        return f"""
+chroot {root} mkinitramfs -o {target} {release} >&2
+[ ! -x {root}/usr/bin/lsinitramfs ] || exec chroot {root} lsinitramfs {target}
+"""
+
+
+class _Dracut:
+    """dracut(8): the RHEL family, Fedora, SUSE, and who wants it on Debian.
+
+    It builds with the project's module, what that needs, and what the tree's dracut.conf adds:
+    nothing else is of use to a diskless node. Its init is a shell, not systemd, which a node would
+    start twice; the module has a network of its own.
+    """
+
+    programs: tuple[str, ...] = ("/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut")
+    verbose = "what of dracut's configuration in the golden root leaves that out (dracut --debug)"
+
+    def script(self, root: str, release: str, target: str) -> str:
+        # A file of that name has to be there, or dracut complains of it.
+        return f"""
+: >{root}/run/dracut.log
+chroot {root} dracut --force --no-hostonly --modules salt-diskless \
+    --omit 'ifcfg network systemd' --tmpdir /run --keep --logfile /run/dracut.log \
+    --kver {release} {target} >{root}/run/said 2>&1 || {{ cat {root}/run/said >&2; exit 1; }}
+cd {root}/run/dracut.*/initramfs
+if [ ! -e lib/salt-diskless.sh ]; then
+    grep -e salt-diskless -e 'could not be found' {root}/run/said >&2
+    exit 1
+fi
+exec find .
+"""
+
+
+#: The first one that a tree has is taken: where both are, the distribution's kernel packages use
+#: initramfs-tools too.
+_TOOLS: dict[str, _Tool] = {"initramfs-tools": _InitramfsTools(), "dracut": _Dracut()}
+
+
+def path(release: str) -> str:
+    """Return the path of a kernel's initramfs for nodes, from the tree's root."""
+    return f"/boot/initrd.img-{release}-diskless"
+
+
+def tools(tree: str) -> tuple[str, ...]:
+    """Return what a tree has to build an initramfs with, the first choice first."""
+    return tuple(
+        name
+        for name, tool in _TOOLS.items()
+        if any(os.path.exists(tree + program) for program in tool.programs)
+    )
+
+
+def tool_of(image: Image, tree: str) -> str:
+    """Return what builds an image's initramfs in a tree: ``dracut`` or ``initramfs-tools``.
+
+    Raises :class:`DisklessError` where the tree has not what the image names, or none.
+    """
+    there = tools(tree)
+    if image.initramfs in (None, *there) and there:
+        return image.initramfs or there[0]
+    where = f"diskless:images:{image.name}"
+    if there:
+        raise DisklessError(
+            f"{where}:initramfs: found {image.initramfs}; the golden root has {there[0]} only: "
+            f"install {image.initramfs} there, or leave it out"
+        )
+    raise DisklessError(
+        f"{where}: found neither mkinitramfs nor dracut in the golden root; install "
+        f"{image.initramfs or 'initramfs-tools or dracut'} there"
+    )
+
+
+def build(image: Image, tree: str, tool: str, release: str, kernel: Served) -> None:
+    """Build the initramfs of a kernel inside the tree, with the modules that its nodes need.
+
+    tool
+        What builds it: ``dracut`` or ``initramfs-tools``.
+
+    It runs in a mount namespace of its own, with its own /proc, /dev and /tmp, so that nothing of
+    the server is within its reach and nothing stays mounted.
+    """
+    new = f"{kernel.initrd}.new"
+    root = shlex.quote(tree)
+    script = f"""
+set -e
+mount -t proc -o nosuid,nodev,noexec proc {root}/proc
+mount -t tmpfs -o mode=755,nosuid tmpfs {root}/dev
+for name in null zero full random urandom; do
+    : > {root}/dev/$name
+    mount --bind /dev/$name {root}/dev/$name
+done
+ln -s /proc/self/fd {root}/dev/fd
+mount -t tmpfs -o mode=1777 tmpfs {root}/tmp
+mount -t tmpfs -o mode=1777 tmpfs {root}/var/tmp
+mount -t tmpfs -o mode=755 tmpfs {root}/run
+{_TOOLS[tool].script(root, shlex.quote(release), shlex.quote(new))}"""
+    try:
+        said = run(
+            [*APART, "sh", "-c", script],
+            env={"DISKLESS_DRIVERS": " ".join(kernel.modules)},
+            ends_with_us=True,
+        ).stdout
+    except CommandFailed as err:
+        raise DisklessError(
+            f"diskless:images:{image.name}: the initramfs of {release} was not built: {err}"
+        ) from err
+    left_out = {*kernel.modules} - modules.names(said.splitlines()) if said else set()
+    if left_out:
+        raise DisklessError(
+            f"diskless:images:{image.name}: the initramfs of {release} was built without "
+            f"{', '.join(sorted(left_out))}; see {_TOOLS[tool].verbose}"
+        )
+    os.chmod(tree + new, 0o644)
+    os.rename(tree + new, tree + kernel.initrd)

@@ -1,0 +1,13 @@
+#!/bin/sh
+# dracut's hook "mount" on a diskless node (dracut.modules(7)). Written by salt-diskless.
+
+. /lib/salt-diskless.sh
+. /lib/salt-diskless-network.sh
+
+for dl_module in nfsv3 nfsv4; do
+	modprobe -q "$dl_module"
+done
+dl_parse
+dl_address
+dl_retry "network (${dl_mac:-$dl_interface})" dl_network
+dl_boot "$NEWROOT"
