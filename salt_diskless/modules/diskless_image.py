@@ -153,11 +153,12 @@ def list_() -> dict[str, dict[str, Any]]:
 def show(name: str, version: str | None = None, check: bool = False) -> dict[str, Any]:
     """
     Return what is known of one version: when, from where, its kernel, every kernel that it serves
-    (``kernels``: release to the modules for its nodes), packages (name to version), the nodes that
-    boot it next, the bytes that it takes on the disk, all of them (``bytes_total``) and those that
-    the version before it does not have too (``bytes_new``), and those that were sent to make it
-    (``bytes_sent``); ``changed_live`` is when it was last changed in place, and ``aside`` has, for
-    each time that files of it were moved aside and still are kept, the nodes that may have them.
+    (``kernels``: release to the modules for its nodes), what built their ``initramfs``, packages
+    (name to version), the nodes that boot it next, the bytes that it takes on the disk, all of them
+    (``bytes_total``) and those that the version before it does not have too (``bytes_new``), and
+    those that were sent to make it (``bytes_sent``); ``changed_live`` is when it was last changed
+    in place, and ``aside`` has, for each time that files of it were moved aside and still are kept,
+    the nodes that may have them.
 
     name
         The image.
@@ -189,6 +190,7 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
             release: sorted((*kernel.modules, *kernel.builtin))
             for release, kernel in wanted.kernels.items()
         },
+        "initramfs": wanted.initramfs,
         "nodes": fold(
             node.name
             for node in nodes

@@ -48,8 +48,10 @@ dl_retry() {
 # dl_failed WHAT WHY: say so and wait for dl_pause seconds, the next time for twice as long; or give
 # up, when diskless.timeout is over.
 dl_failed() {
-	dl_say "$1: $2; again in $dl_pause s"
-	dl_advice=$(dl_advise "$2")
+	# Some programs take several lines to say why.
+	dl_reason=$(printf %s "$2" | tr -s '\n ' ' ')
+	dl_say "$1: $dl_reason; again in $dl_pause s"
+	dl_advice=$(dl_advise "$dl_reason")
 	[ -z "$dl_advice" ] || dl_say "$dl_advice"
 	[ -z "${dl_timeout:-}" ] || dl_give_up
 	sleep "$dl_pause"

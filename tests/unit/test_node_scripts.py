@@ -99,7 +99,7 @@ def test_a_word_that_salt_diskless_does_not_write_is_refused(shell, word, says):
 def test_a_failure_is_said_and_tried_again_after_a_pause_that_grows_to_a_minute(shell):
     shell.stub(
         "mount", 'n=$(cat "$PLACE/n" 2>/dev/null || echo 0); echo $((n + 1)) > "$PLACE/n"\n'
-        '[ "$n" -ge 9 ] || { echo "mount: access denied"; return 32; }',
+        '[ "$n" -ge 9 ] || { printf "mount: access\n  denied"; return 32; }',
     )  # fmt: skip
     shell("dl_parse; dl_retry 'root 10.8.226.72:/x (NFS 3)' mount")
     pauses = [line.split()[1] for line in shell.said("calls")]

@@ -12,7 +12,10 @@ check() {
 }
 
 depends() {
-	echo base udev-rules kernel-network-modules
+	echo base udev-rules
+	# Who leaves the drivers of every card out has those that the server names.
+	# shellcheck disable=SC2154
+	[[ " $omit_dracutmodules " == *" kernel-network-modules "* ]] || echo kernel-network-modules
 	# The smaller shell, where it is the root's own.
 	# shellcheck disable=SC2154
 	case $(readlink "$dracutsysrootdir/bin/sh") in
@@ -24,11 +27,11 @@ installkernel() {
 	# The server says which drivers the nodes need; kernel-network-modules has those of cards, but
 	# of no bus.
 	# shellcheck disable=SC2086
-	hostonly='' instmods nfs nfsv3 nfsv4 virtio_pci ${DISKLESS_DRIVERS:-}
+	hostonly='' instmods netconsole nfs nfsv3 nfsv4 virtio_pci ${DISKLESS_DRIVERS:-}
 }
 
 install() {
-	inst_multiple cat ip ls mkdir modprobe mount sleep tr udevadm
+	inst_multiple cat grep ip ls mkdir modprobe mount sed sh sleep tr udevadm
 	inst_simple /usr/lib/salt-diskless/diskless.sh /lib/salt-diskless.sh
 	# shellcheck disable=SC2154
 	inst_simple "$moddir/network.sh" /lib/salt-diskless-network.sh

@@ -9,5 +9,6 @@ for dl_module in nfsv3 nfsv4; do
 done
 dl_parse
 dl_address
-dl_retry "network (${dl_mac:-$dl_interface})" dl_network
+dl_retry network dl_network
+dl_log "$(dl_device)"
 dl_boot "$NEWROOT"

@@ -3,7 +3,6 @@
 # Written by salt-diskless.
 
 dl_sys_net=${dl_sys_net:-/sys/class/net}
-dl_sysrq=${dl_sysrq:-/proc/sysrq-trigger}
 
 # Read ip=node:boot server:router:netmask into dl_client, dl_router and dl_netmask: what PXELINUX has
 # from DHCP (syslinux(1), SYSAPPEND). Says what is wrong with it and returns 1, if so.
@@ -39,7 +38,8 @@ dl_device() {
 dl_network() {
 	udevadm settle --timeout=10
 	if ! dl_found=$(dl_device); then
-		echo "there is no such interface, but: $(ls "$dl_sys_net")"
+		echo "no network card is ${dl_mac:-$dl_interface}; there are: $(ls "$dl_sys_net")." \
+			"If that one is lacking, name its driver in drivers in the pillar, and sync the image"
 		return 1
 	fi
 	ip link set dev "$dl_found" up || return
@@ -48,7 +48,7 @@ dl_network() {
 	until [ "$(cat "$dl_sys_net/$dl_found/carrier" 2>/dev/null)" = 1 ]; do
 		dl_tries=$((dl_tries + 1))
 		if [ "$dl_tries" -gt 50 ]; then
-			echo "$dl_found has no link"
+			echo "no link on $dl_found"
 			return 1
 		fi
 		sleep 0.2
@@ -61,5 +61,5 @@ dl_network() {
 dl_restart() {
 	dl_say "$1; restarting in 60 s"
 	sleep 60
-	echo b >"$dl_sysrq"
+	dl_sysrq b
 }
