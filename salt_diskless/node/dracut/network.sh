@@ -38,8 +38,8 @@ dl_device() {
 dl_network() {
 	udevadm settle --timeout=10
 	if ! dl_found=$(dl_device); then
-		echo "no network card is ${dl_mac:-$dl_interface}; there are: $(ls "$dl_sys_net")." \
-			"If that one is lacking, name its driver in drivers in the pillar, and sync the image"
+		echo "no network card: this initramfs has no driver for ${dl_mac:-$dl_interface}; name it in" \
+			"drivers in the pillar, and sync the image (there are: $(ls "$dl_sys_net"))"
 		return 1
 	fi
 	ip link set dev "$dl_found" up || return
