@@ -27,6 +27,8 @@ class Platform:
     apt_packages, dnf_packages, container_packages
         What an image needs beside ``image_packages`` when its source has to be made or read by
         other programs: mmdebstrap, dnf, skopeo and umoci.
+    squashfs_packages
+        What makes a version one file, where nodes boot such a one.
     golden_packages, ssh_service, rrsync
         What a golden machine needs to be read: its packages, the service of sshd, and the program
         that holds an ssh key to rsync (rrsync(1)).
@@ -38,6 +40,7 @@ class Platform:
     apt_packages: tuple[str, ...]
     dnf_packages: tuple[str, ...]
     container_packages: tuple[str, ...]
+    squashfs_packages: tuple[str, ...]
     golden_packages: tuple[str, ...]
     ssh_service: str
     rrsync: str
@@ -70,6 +73,7 @@ _DEBIAN = Platform(
     apt_packages=("mmdebstrap", "gpg"),
     dnf_packages=("dnf",),
     container_packages=("skopeo", "umoci"),
+    squashfs_packages=("squashfs-tools",),
     golden_packages=("rsync", "openssh-server", "python3"),
     ssh_service="ssh",
     rrsync="/usr/bin/rrsync",
@@ -98,6 +102,7 @@ _REDHAT = Platform(
     apt_packages=("mmdebstrap",),
     dnf_packages=("dnf",),
     container_packages=("skopeo", "umoci"),
+    squashfs_packages=("squashfs-tools",),
     golden_packages=("rsync", "rsync-rrsync", "openssh-server"),
     ssh_service="sshd",
     rrsync="/usr/bin/rrsync",
@@ -122,6 +127,7 @@ _REDHAT = Platform(
 
 _SUSE = replace(
     _REDHAT,
+    squashfs_packages=("squashfs",),
     golden_packages=("rsync", "openssh-server", "python3"),
     dhcp_config="/etc/dhcpd.conf",
     dhcp_defaults="/etc/sysconfig/dhcpd",

@@ -26,9 +26,14 @@ UNFINISHED = ".diskless-new"
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Content that is another file on this machine, compared by size and modification time."""
+    """Content that is another file on this machine, compared by size and modification time.
+
+    links
+        Whether it may be a hard link: nobody changes that other file, and everybody may read it.
+    """
 
     source: str
+    links: bool = False
 
 
 #: What the project keeps while the machine is up: its lock, and the restarts that are owed.
@@ -229,6 +234,8 @@ def _make_directories(directory: str, made: list[str]) -> None:
 def _write(path: str, content: Content) -> None:
     """Write a file that everybody may read."""
     if isinstance(content, Copy):
+        if content.links and _linked(content.source, path):
+            return
         shutil.copyfile(content.source, path)
         status = os.stat(content.source)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -241,6 +248,17 @@ def _write(path: str, content: Content) -> None:
         os.fchmod(descriptor, 0o644)
     finally:
         os.close(descriptor)
+
+
+def _linked(source: str, path: str) -> bool:
+    """Make ``path`` a link to ``source``, where both are on one file system, and tell whether."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    try:
+        os.link(source, path)
+    except OSError:
+        return False
+    return True
 
 
 def _rename(path: str) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from netaddr import IPAddress
 
+from salt_diskless.boot import roots
+from salt_diskless.boot.roots import Roots
 from salt_diskless.boot.template import template
 from salt_diskless.cluster import DisklessError, Node, Settings, Site
 from salt_diskless.tree import header
@@ -47,7 +49,7 @@ def kernel_place(image: str, version: str, named: str | None, own: str | None) -
     return f"{image}/{version}" + (f"/{named}" if named not in (None, own) else "")
 
 
-def _form(settings: Settings, version: str, own: str) -> str:
+def _form(settings: Settings, version: str, own: str, known: Roots) -> str:
     """Return the file of the nodes with these settings, with :data:`_NAME`, :data:`_MAC` and
     :data:`_ADDRESS` where each node's own go: the template is rendered once for all of them."""
     serial = _SERIAL.match(settings.serial_console or "")
@@ -58,11 +60,11 @@ def _form(settings: Settings, version: str, own: str) -> str:
         serial_speed=serial[2] if serial else None,
         image=settings.image,
         place=place,
-        append=_kernel_line(settings, version, place),
+        append=_kernel_line(settings, version, place, known),
     )
 
 
-def _kernel_line(settings: Settings, version: str, place: str) -> str:
+def _kernel_line(settings: Settings, version: str, place: str, known: Roots) -> str:
     """Return the append line: the HOWTO's words, and what is new."""
     image, network, timeout = settings.image, settings.network, settings.timeout
     words = [
@@ -74,7 +76,7 @@ def _kernel_line(settings: Settings, version: str, place: str) -> str:
         f"ETHERNET={settings.interface}",
         f"NISDOMAIN={settings.nis_domain}" if settings.nis_domain else "",
         f"DISKLESS_VERSION={version}",
-        f"DISKLESS_ROOT={settings.root}",
+        *roots.words(settings, version, known, f"{DIRECTORY}/{image.name}/{version}"),
         f"DISKLESS_NFS={settings.nfs}",
         "DISKLESS_LIVE=yes" if image.live else "",
         f"DISKLESS_LOG={network.syslog}" if network.syslog else "",
@@ -100,7 +102,10 @@ def _check_length(node: Node, form: str) -> None:
 
 
 def render(
-    site: Site, versions: Mapping[str, str], kernels: Mapping[tuple[str, str], str]
+    site: Site,
+    versions: Mapping[str, str],
+    kernels: Mapping[tuple[str, str], str],
+    known: Roots,
 ) -> dict[str, bytes]:
     """Return every file below ``pxelinux.cfg``: one per node, and ``default``.
 
@@ -108,6 +113,8 @@ def render(
         Image name to the id of the version that its nodes boot, if the pillar pins no other one.
     kernels
         Image and version to the release of the kernel that is booted when a node names none.
+    known
+        What is known of roots that are one file.
 
     Returns paths relative to the TFTP root.
     """
@@ -117,7 +124,7 @@ def render(
         form = forms.get(id(node.settings))
         if form is None:
             version = node.settings.version or versions[node.image.name]
-            form = _form(node.settings, version, kernels[node.image.name, version])
+            form = _form(node.settings, version, kernels[node.image.name, version], known)
             forms[id(node.settings)] = form
         _check_length(node, form)
         text = form.replace(_NAME, node.name).replace(_MAC, node.mac, 1)

@@ -366,6 +366,7 @@ class _Resolver:
             interface=value("interface", defaults.INTERFACE),
             serial_console=value("serial_console"),
             root=value("root", defaults.ROOT),
+            overlay_size=value("overlay_size", defaults.OVERLAY_SIZE),
             nfs=value("nfs", defaults.NFS),
             nis_domain=value("nis_domain", network.nis_domain),
             kernel_append=value("kernel_append"),

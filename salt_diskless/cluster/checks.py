@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from salt_diskless.cluster.errors import Problem, shown
 from salt_diskless.cluster.model import Image, Network, Node, Server
+from salt_diskless.cluster.ranges import fold
 from salt_diskless.cluster.schema import BootstrapIn
 
 
@@ -24,6 +25,7 @@ def between(
     yield from _networks(networks)
     yield from _locations(images)
     yield from _golden(images)
+    yield from _live(nodes)
     yield from _unique(nodes)
     yield from _node_addresses(servers, networks, nodes)
 
@@ -158,6 +160,22 @@ def _golden(images: Mapping[str, Image]) -> Iterator[Problem]:
                     package,
                     f"leave it out: {wanted} has the same machine have it",
                 )
+
+
+def _live(nodes: Sequence[tuple[str, Node]]) -> Iterator[Problem]:
+    """A version is changed in place under nodes that have it mounted and nothing above it: what an
+    overlay does when its lower layer changes is not defined, and a file of squashfs never does."""
+    others: dict[tuple[str, str], list[str]] = {}
+    for _, node in nodes:
+        if node.image.live and node.settings.root != "readonly":
+            others.setdefault((node.image.name, node.settings.root), []).append(node.name)
+    for (image, root), names in others.items():
+        yield Problem(
+            f"diskless:images:{image}:live",
+            f"true, and {fold(names)} with root: {root}",
+            "leave live out, or give these nodes root: readonly; only that root can be changed "
+            "under a node that runs",
+        )
 
 
 def _unique(nodes: Sequence[tuple[str, Node]]) -> Iterator[Problem]:

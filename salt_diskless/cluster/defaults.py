@@ -6,6 +6,8 @@ from salt_diskless.cluster.model import Entry
 
 INTERFACE = "eth0"
 ROOT = "readonly"
+#: Of the memory.
+OVERLAY_SIZE = "50%"
 NFS = "4.2"
 
 #: The project's own list of what a node may write. An entry that an image does not have is passed

@@ -158,6 +158,9 @@ class Settings:
         The kernel's modules without which there is no network; ``_`` in place of ``-``.
     timeout
         None tries for ever.
+    root, overlay_size
+        The root mode (``docs/root-modes.md``), and the size of the tmpfs above the root, where
+        there is one: tmpfs(5), ``size``.
     """
 
     profile: str
@@ -169,6 +172,7 @@ class Settings:
     interface: str
     serial_console: str | None
     root: str
+    overlay_size: str
     nfs: str
     nis_domain: str | None
     kernel_append: str | None

@@ -26,6 +26,7 @@ _PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]+")
 _KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]{1,3})?")
+_SIZE = re.compile(r"(?:[1-9][0-9]{0,8}[KMG]|(?:[1-9][0-9]?|100)%)")
 _RELEASE = re.compile(r"[0-9][A-Za-z0-9._+~-]{0,63}")
 _MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,54}")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
@@ -44,7 +45,8 @@ RESERVED_ON_KERNEL_LINE = frozenset(
     {"initrd", "root", "boot", "init", "ip", "ro", "rw", "BOOTIF", "NFSROOT", "SNAPSHOT"}
     | {"ETHERNET", "NISDOMAIN", "DISKLESS_VERSION", "DISKLESS_ROOT", "DISKLESS_NFS"}
     | {"DISKLESS_LIVE", "DISKLESS_LOG", "DISKLESS_UNKNOWN", "diskless.timeout"}
-    | {"nfs.nfs4_unique_id"}
+    | {"nfs.nfs4_unique_id", "DISKLESS_OVERLAY", "DISKLESS_FILE", "DISKLESS_BYTES"}
+    | {"DISKLESS_SHA256", "DISKLESS_SNAPSHOT"}
 )
 
 #: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
@@ -342,7 +344,8 @@ class SettingsIn(_Strict):
     serial_console: (
         Annotated[str, _text("give device,speed, like ttyS0,115200n8", _CONSOLE)] | None
     ) = None
-    root: Literal["readonly"] | None = None
+    root: Literal["readonly", "overlay", "squashfs", "ram"] | None = None
+    overlay_size: Annotated[str, _text("give a size, like 512M, 2G or 50%", _SIZE)] | None = None
     nfs: Annotated[str, BeforeValidator(_nfs)] | None = None
     nis_domain: Name | None = None
     timeout: TimeoutIn | None = None
@@ -371,6 +374,7 @@ class LookupIn(_Strict):
     apt_packages: list[Name] | None = None
     dnf_packages: list[Name] | None = None
     container_packages: list[Name] | None = None
+    squashfs_packages: list[Name] | None = None
     golden_packages: list[Name] | None = None
     ssh_service: Name | None = None
     rrsync: Path | None = None

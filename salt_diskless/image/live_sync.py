@@ -12,7 +12,7 @@ from dataclasses import replace
 from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image, Node
 from salt_diskless.disk import flush
-from salt_diskless.image import identity, initramfs, live, rsync, staging
+from salt_diskless.image import identity, initramfs, live, rsync, squashfs, staging
 from salt_diskless.image.kernels import MODULES
 from salt_diskless.image.listing import listing, shown
 from salt_diskless.image.needs import Need
@@ -119,8 +119,9 @@ def _changed(
     own = [*staging.written(kernels, tool), *identity.EMPTIED, identity.FSTAB]
     steps = live.steps(current.path, tree, held, own)
     # From here on a kill leaves it said that the version is being changed.
-    begun = replace(current, changed_live=now / 1e9, listing="")
+    begun = replace(current, changed_live=now / 1e9, listing="", squashfs=None)
     describe(image, begun)
+    squashfs.drop(image, current.name)
     aside = live.directory(image, current.name)
     # Old programs that some are to be kept from: nobody but root gets there.
     os.makedirs(os.path.dirname(aside), mode=0o700, exist_ok=True)

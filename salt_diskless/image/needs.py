@@ -12,6 +12,11 @@ from salt_diskless.image.versions import Version
 #: What every node mounts its root with; and what a version of NFS needs beside that.
 NFS = "nfs"
 NFS_VERSIONS = {"3": "nfsv3", "4.2": "nfsv4"}
+#: What each root mode needs beside that.
+_LAYERS = ("loop", "squashfs", "overlay")
+ROOTS = {"readonly": (), "overlay": ("overlay",), "squashfs": _LAYERS, "ram": _LAYERS}
+#: What the initramfs has of these in any case, so that another mode or NFS needs no new version.
+USEFUL = frozenset({NFS, *NFS_VERSIONS.values(), *_LAYERS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,8 @@ class Need:
     module
         The module, e.g. ``nfsv4``.
     key, found
-        What in the pillar says so: the nodes' ``kernel``, ``nfs`` or ``drivers``, and its value.
+        What in the pillar says so: the nodes' ``kernel``, ``nfs``, ``root`` or ``drivers``, and its
+        value.
     nodes
         Their names.
     """
@@ -52,7 +58,8 @@ def needs_of(site: Site, image: Image) -> tuple[Need, ...]:
             found.setdefault((kernel, NFS, "kernel", kernel), []).extend(names)
         nfs = NFS_VERSIONS[settings.nfs], "nfs", settings.nfs
         drivers = ((driver, "drivers", driver) for driver in settings.drivers)
-        for need in (nfs, *drivers):
+        layers = ((module, "root", settings.root) for module in ROOTS[settings.root])
+        for need in (nfs, *layers, *drivers):
             found.setdefault((kernel, *need), []).extend(names)
     return tuple(Need(*need, tuple(names)) for need, names in found.items())
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from salt_diskless.cluster import DisklessError, Image, Node
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.image import live, running
+from salt_diskless.image import live, running, squashfs
 from salt_diskless.image.versions import changing, forget, published, versions
 
 
@@ -44,6 +44,7 @@ def prune(image: Image, nodes: Iterable[Node], keep: int, *, test: bool = False)
             shutil.rmtree(f"{image.location}/versions/{name}")
         if not test:
             live.tidy(image)
+            squashfs.tidy(image)
     return Pruned(removed, {name: reasons[name] for name in there if name in reasons})
 
 

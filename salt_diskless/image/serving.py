@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from difflib import get_close_matches
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.image import initramfs, modules
-from salt_diskless.image.kernels import Kernel, kernels
+from salt_diskless.image.kernels import Kernel, kernels, leads_inside
 from salt_diskless.image.modules import Modules
-from salt_diskless.image.needs import NFS, NFS_VERSIONS, Need
+from salt_diskless.image.needs import NFS, USEFUL, Need
 from salt_diskless.image.versions import Served, Version
 
 
@@ -44,7 +45,8 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
             continue
         found = _modules(image, tree, there[release])
         problems += _lacking(image, release, path, found, needed)
-        useful = {NFS, *NFS_VERSIONS.values(), *(need.module for need in needed)}
+        problems += _unreadable(image, tree, release, needed)
+        useful = USEFUL | {need.module for need in needed}
         served[release] = Served(
             vmlinuz=there[release].path,
             initrd=initramfs.path(release),
@@ -116,3 +118,20 @@ def _lacking(
                 f"{need.path}: found {need.found}; {whose} has no module {need.module}{meant}; "
                 "name a kernel that has it, or install one in the golden root"
             )
+
+
+def _unreadable(image: Image, tree: str, release: str, needed: list[Need]) -> Iterator[str]:
+    """Yield that a kernel cannot read what mksquashfs writes here, where its own configuration says
+    so: its modules do not tell."""
+    need = next((need for need in needed if need.module == "squashfs"), None)
+    path = f"{tree}/boot/config-{release}"
+    if need is None or not os.path.isfile(path) or not leads_inside(tree, "/boot"):
+        return
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        if "CONFIG_SQUASHFS_ZSTD=y" in stream.read().split("\n"):
+            return
+    yield (
+        f"{need.path}: found {need.found}; kernel {release} of the image {image.name} reads no "
+        "squashfs with zstd (CONFIG_SQUASHFS_ZSTD); name a kernel that does, or give these nodes "
+        "root: overlay"
+    )

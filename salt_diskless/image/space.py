@@ -17,18 +17,23 @@ def require(image: Image, difference: Difference) -> None:
     difference
         Of the source and the newest version: what is the same in both takes no room.
     """
-    where = os.statvfs(image.location)
-    free = where.f_bavail * where.f_frsize
     newest = latest(image)
     needed = difference.bytes
     if newest is not None:
         # Built anew for each version; and what a killed sync has copied need not come again.
         made = (newest.path + kernel.initrd for kernel in newest.kernels.values())
         needed += sum(os.path.getsize(path) for path in made) - _copied(staging.directory(image))
+    require_bytes(image, needed, "a new version")
+
+
+def require_bytes(image: Image, needed: int, what: str) -> None:
+    """Raise :class:`DisklessError` where ``what`` would not fit, which takes so many bytes."""
+    where = os.statvfs(image.location)
+    free = where.f_bavail * where.f_frsize
     if needed > free:
         raise DisklessError(
             f"diskless:images:{image.name}: found {_shown(free)} of room below {image.location}, "
-            f"and a new version takes {_shown(needed)} more; make room there (salt-call "
+            f"and {what} takes {_shown(needed)} more; make room there (salt-call "
             f"diskless_image.prune {image.name} removes old versions), or leave something out "
             "(exclude). What is published stays as it is"
         )

@@ -20,6 +20,7 @@ from salt_diskless.image.packages import packages
 from salt_diskless.image.rsync import Difference
 from salt_diskless.image.sources import place
 from salt_diskless.image.versions import (
+    NAME,
     Served,
     Version,
     describe,
@@ -110,7 +111,7 @@ def drop_incomplete(image: Image) -> None:
         shutil.rmtree(place(image))
     complete = {version.name for version in versions(image)}
     try:
-        names = os.listdir(f"{image.location}/versions")
+        names = list(filter(NAME.fullmatch, os.listdir(f"{image.location}/versions")))
     except FileNotFoundError:
         return
     staging = directory(image)

@@ -6,13 +6,14 @@ there is complete.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from salt_diskless import node
 from salt_diskless.cluster import Image
-from salt_diskless.image import initramfs, rsync, space, staging
+from salt_diskless.image import initramfs, rsync, space, squashfs, staging
 from salt_diskless.image.needs import Need
 from salt_diskless.image.progress import Progress
 from salt_diskless.image.serving import choose, unserved
@@ -50,6 +51,7 @@ def sync(
     image: Image,
     needs: tuple[Need, ...] = (),
     *,
+    files: squashfs.Wanted = frozenset(),
     publishes: bool = True,
     test: bool = False,
     again: bool = False,
@@ -60,6 +62,8 @@ def sync(
 
     needs
         What its nodes need of the kernels that they boot.
+    files
+        Which versions its nodes boot as one file: :func:`salt_diskless.image.squashfs.wanted`.
     publishes
         Whether the new version is published; a newest version that never was waits for somebody
         who does.
@@ -75,25 +79,43 @@ def sync(
     """
     current = published(image)
     if image.source is None and current is not None:
-        return Synced(current.name, current.name, False, "it has no source, so it stays")
+        stays = Synced(current.name, current.name, False, "it has no source, so it stays")
+        with contextlib.nullcontext() if test else changing(image):
+            return _with_files(image, files, publishes, stays, test)
     source = source_of(image)
     if test:
         would = foretold(image, source, needs, again)
         newest = latest(image)
         if publishes and not would.changed and newest is not None and newest.published_at is None:
             return differs(image, f"{newest.name} is complete, but was never published")
-        return would
+        return would if would.changed else _with_files(image, files, publishes, would, test)
     with changing(image):
         staging.drop_incomplete(image)
         done = known(image, source, needs, again)
         if done is None or done.changed:
             with source.opened() as opened:
                 done = _taken(image, source, opened, done, needs, report)
+        done = _with_files(image, files, publishes, done, test)
         newest = latest(image)
         if publishes and newest is not None and newest.published_at is None:
             publish(image, newest.name)
             return replace(done, new=newest.name, changed=True)
         return done
+
+
+def _with_files(
+    image: Image, files: squashfs.Wanted, publishes: bool, done: Synced, test: bool
+) -> Synced:
+    """Make the files that nodes boot and that are missing, before their version is published."""
+    lacking = squashfs.lacking(image, files, publishes)
+    if not lacking:
+        return done
+    if not test:
+        for version in lacking:
+            squashfs.make(image, version)
+    names = ", ".join(version.name for version in lacking)
+    will = "would be" if test else "is"
+    return replace(done, changed=True, why=f"{done.why}; {names} {will} made one file of squashfs")
 
 
 def foretold(

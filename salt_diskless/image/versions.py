@@ -41,6 +41,14 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Squashfs:
+    """A version as one file: its digest in hex, and its size."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """One immutable tree.
 
@@ -68,6 +76,8 @@ class Version:
         When it was last changed in place, in seconds since 1970; None for one that never was.
     initramfs
         What built its initramfs: ``dracut`` or ``initramfs-tools``.
+    squashfs
+        Its file (:mod:`salt_diskless.image.squashfs`), if it has one.
     """
 
     name: str
@@ -86,6 +96,7 @@ class Version:
     bytes_sent: int = 0
     changed_live: float | None = None
     initramfs: str = "initramfs-tools"
+    squashfs: Squashfs | None = None
 
 
 def versions(image: Image) -> tuple[Version, ...]:
@@ -280,7 +291,9 @@ def _read(image: Image, name: str) -> Version | None:
         own = fields["kernel"]
         kernels = {own: fields["kernels"][own], **fields.pop("kernels")}
         served = {release: _served(kernel) for release, kernel in kernels.items()}
-        return Version(path=path, kernels=served, **fields)
+        file = fields.pop("squashfs", None)
+        squashfs = Squashfs(str(file["sha256"]), int(file["bytes"])) if file else None
+        return Version(path=path, kernels=served, squashfs=squashfs, **fields)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as err:

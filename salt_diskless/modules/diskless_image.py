@@ -13,7 +13,7 @@ from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import kernels as kernel_lists
-from salt_diskless.image import keys, needs, sources, versions
+from salt_diskless.image import keys, needs, sources, squashfs, versions
 from salt_diskless.image import listing as listings
 from salt_diskless.image import live as live_updates
 from salt_diskless.image import packages as package_lists
@@ -89,8 +89,9 @@ def sync(
             if live:
                 result = sync_live(image, site.nodes_of(image), wanted, **told)
             else:
-                result = syncing.sync(image, wanted, publishes=publish, **told)
-        if test and result.changed:
+                files = squashfs.wanted(site, image)
+                result = syncing.sync(image, wanted, files=files, publishes=publish, **told)
+        if test and result.new is None:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
         done[image.name] = asdict(result)
     if live and not test and any(result["changed"] for result in done.values()):
@@ -102,7 +103,7 @@ def sync(
 def tools() -> list[str]:
     """
     Return the packages that this boot server needs beside ``image_packages``, because of where
-    its images come from. Programs that it has need no package.
+    its images come from and of the root modes of its nodes. Programs that it has need no package.
 
     CLI Example:
 
@@ -112,6 +113,7 @@ def tools() -> list[str]:
     """
     names = adapter.platform(__grains__, __pillar__)
     wanted = [package for image in _images(None) for package in sources.tools(image, names)]
+    wanted += squashfs.tools(adapter.site(__pillar__, __opts__), names)
     return list(dict.fromkeys(wanted))
 
 
@@ -156,9 +158,10 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
     (``kernels``: release to the modules for its nodes), what built their ``initramfs``, packages
     (name to version), the nodes that boot it next, the bytes that it takes on the disk, all of them
     (``bytes_total``) and those that the version before it does not have too (``bytes_new``), and
-    those that were sent to make it (``bytes_sent``); ``changed_live`` is when it was last changed
-    in place, and ``aside`` has, for each time that files of it were moved aside and still are kept,
-    the nodes that may have them.
+    those that were sent to make it (``bytes_sent``); ``squashfs`` has the SHA-256 and the bytes of
+    its file, for nodes that boot it as one, or is None; ``changed_live`` is when it was last
+    changed in place, and ``aside`` has, for each time that files of it were moved aside and still
+    are kept, the nodes that may have them.
 
     name
         The image.
@@ -199,6 +202,7 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
         "bytes_total": wanted.bytes_total,
         "bytes_new": wanted.bytes_new,
         "bytes_sent": wanted.bytes_sent,
+        "squashfs": asdict(wanted.squashfs) if wanted.squashfs else None,
         "listing": wanted.listing,
         "changed_live": _when(wanted.changed_live),
         "aside": {
@@ -448,6 +452,7 @@ def _publish(
         site, booted = adapter.site(__pillar__, __opts__), {image.name: chosen.name}
         needs.check_kernels(site, booted, {(image.name, chosen.name): chosen})
         if not test:
+            squashfs.have(image, chosen, squashfs.wanted(site, image))
             versions.publish(image, chosen.name)
     return {
         "old": current.name if current else None,

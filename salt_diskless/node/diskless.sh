@@ -4,8 +4,10 @@
 #
 # The kernel line says it all (proc(5), /proc/cmdline):
 #   NFSROOT=server:location SNAPSHOT=node ETHERNET=interface NISDOMAIN=domain
-#   DISKLESS_VERSION=version DISKLESS_ROOT=readonly DISKLESS_NFS=3|4.2 DISKLESS_LIVE=yes
+#   DISKLESS_VERSION=version DISKLESS_NFS=3|4.2 DISKLESS_LIVE=yes
 #   DISKLESS_LOG=address diskless.timeout=seconds,reboot|halt|shell
+#   DISKLESS_ROOT=readonly|overlay|squashfs|ram DISKLESS_OVERLAY=size of the tmpfs above the root
+#   DISKLESS_FILE=path for TFTP DISKLESS_BYTES=its size DISKLESS_SHA256=digest DISKLESS_SNAPSHOT=no
 #   BOOTIF=01-mac (from the loader)
 # or, for a machine that is no node: DISKLESS_UNKNOWN=boot server
 #
@@ -62,6 +64,8 @@ dl_failed() {
 # dl_advise WHY: what to do about a failure, by what the kernel calls it (errno(3)).
 dl_advise() {
 	case $1 in
+	*tftp:* | *curl:*)
+		echo "$dl_server gives no file by TFTP (port 69); there: salt-call diskless.status" ;;
 	*'ermission denied'* | *'ccess denied'* | *'not permitted'*)
 		echo "$dl_server does not export that to this node; there: salt-call state.apply diskless" ;;
 	*'No such file'* | *'does not exist'*)
@@ -131,6 +135,7 @@ dl_parse() {
 	dl_server='' dl_location='' dl_node='' dl_interface='' dl_nisdomain='' dl_version=''
 	dl_root=readonly dl_nfs=4.2 dl_mac='' dl_unknown='' dl_attributes=nocto,actimeo=3600
 	dl_logger='' dl_timeout=''
+	dl_overlay=50% dl_file='' dl_bytes='' dl_sha256='' dl_snapshot=yes
 	read -r dl_line <"$dl_cmdline" || [ -n "$dl_line" ] || return 1
 	set -f
 	for dl_word in $dl_line; do
@@ -142,6 +147,11 @@ dl_parse() {
 		NISDOMAIN=*) dl_nisdomain=$dl_value ;;
 		DISKLESS_VERSION=*) dl_version=$dl_value ;;
 		DISKLESS_ROOT=*) dl_root=$dl_value ;;
+		DISKLESS_OVERLAY=*) dl_overlay=$dl_value ;;
+		DISKLESS_FILE=*) dl_file=$dl_value ;;
+		DISKLESS_BYTES=*) dl_bytes=$dl_value ;;
+		DISKLESS_SHA256=*) dl_sha256=$dl_value ;;
+		DISKLESS_SNAPSHOT=*) dl_snapshot=$dl_value ;;
 		DISKLESS_NFS=*) dl_nfs=$dl_value ;;
 		# A version that is changed in place: a node looks again after three seconds.
 		DISKLESS_LIVE=yes) dl_attributes=actimeo=3 ;;
@@ -156,9 +166,18 @@ dl_parse() {
 	dl_expect NFSROOT "$dl_server" '' && dl_expect NFSROOT "$dl_location" '/+@:' &&
 		dl_expect SNAPSHOT "$dl_node" '' && dl_expect DISKLESS_VERSION "$dl_version" '' || return 1
 	case $dl_root in
-	readonly) ;;
+	readonly | overlay | squashfs) ;;
+	ram)
+		dl_expect DISKLESS_FILE "$dl_file" / && dl_expect DISKLESS_SHA256 "$dl_sha256" '' || return 1
+		case $dl_bytes in
+		'' | *[!0-9]*)
+			dl_say "kernel line: DISKLESS_BYTES= is '$dl_bytes', which is no number of bytes"
+			return 1
+			;;
+		esac
+		;;
 	*)
-		dl_say "kernel line: DISKLESS_ROOT=$dl_root is none of: readonly"
+		dl_say "kernel line: DISKLESS_ROOT=$dl_root is none of: readonly overlay squashfs ram"
 		return 1
 		;;
 	esac
@@ -170,6 +189,7 @@ dl_parse() {
 		return 1
 		;;
 	esac
+	dl_expect DISKLESS_OVERLAY "$dl_overlay" % || return 1
 	case $dl_nfs in
 	3 | 4.2) ;;
 	*)
@@ -214,10 +234,7 @@ dl_entries() {
 	done <"$dl_list"
 }
 
-# dl_boot ROOT: from a network that is up to a root to switch to. dl_client is the node's address.
-dl_boot() {
-	echo "$dl_node" >"$dl_proc_kernel/hostname"
-	[ -z "$dl_nisdomain" ] || echo "$dl_nisdomain" >"$dl_proc_kernel/domainname"
+dl_mount_snapshot() {
 	mkdir -p "$dl_run/snapshot"
 	dl_mine=$dl_server:$dl_location/snapshot/$dl_node
 	dl_retry "snapshot $dl_mine (NFS $dl_nfs)" dl_nfs_mount "$dl_mine" "$dl_run/snapshot" rw
@@ -225,10 +242,108 @@ dl_boot() {
 	# So that the server keeps what the node may have open: noted before it can have anything open.
 	echo "$dl_version" >"$dl_run/snapshot/.diskless/booted" ||
 		dl_say "snapshot $dl_mine: cannot be written"
-	dl_tree=$dl_server:$dl_location/versions/$dl_version
+}
+
+# dl_mount_version NAME DIRECTORY: a version, or the directory that has one as a file.
+dl_mount_version() {
+	dl_tree=$dl_server:$dl_location/versions/$1
 	# A version never changes: no close-to-open checks, and attributes are good for an hour.
-	dl_retry "root $dl_tree (NFS $dl_nfs)" dl_nfs_mount "$dl_tree" "$1" "ro,$dl_attributes"
-	dl_entries "$1"
+	dl_retry "root $dl_tree (NFS $dl_nfs)" dl_nfs_mount "$dl_tree" "$2" "ro,$dl_attributes"
+}
+
+# dl_mount_layers ROOT: a root that can be written, in memory, above the version. Below dl_run what it
+# is made of stays mounted: for root only, since ordinary users could read and change there what they
+# may not in the root.
+dl_mount_layers() {
+	dl_layers=$dl_run/layers
+	mkdir -p "$dl_run"
+	mkdir -m 700 "$dl_layers"
+	mkdir "$dl_layers/version" "$dl_layers/file" "$dl_layers/memory"
+	for dl_module in overlay loop squashfs; do
+		modprobe -q "$dl_module" || :
+	done
+	case $dl_root in
+	overlay) dl_mount_version "$dl_version" "$dl_layers/version" ;;
+	squashfs) dl_mount_version "$dl_version.squashfs" "$dl_layers/file" ;;
+	ram) dl_take_file "$dl_layers/file" ;;
+	esac
+	[ "$dl_root" = overlay ] || dl_retry "root $dl_version.squashfs" dl_mount_file
+	dl_retry "root: tmpfs of $dl_overlay" mount -t tmpfs -o "mode=755,size=$dl_overlay" tmpfs \
+		"$dl_layers/memory"
+	mkdir -m 755 "$dl_layers/memory/upper" "$dl_layers/memory/work"
+	dl_options=lowerdir=$dl_layers/version,upperdir=$dl_layers/memory/upper
+	dl_options=$dl_options,workdir=$dl_layers/memory/work
+	# NFS below has no file handles that last; and nobody has this upper layer a second time.
+	dl_options=$dl_options,index=off,metacopy=off,redirect_dir=off,xino=off
+	dl_retry "root: overlay" mount -t overlay -o "$dl_options" overlay "$1"
+}
+
+dl_mount_file() {
+	dl_loop=$(losetup -f) && losetup -r "$dl_loop" "$dl_layers/file/root.squashfs" || return 1
+	mount -t squashfs -o ro "$dl_loop" "$dl_layers/version" && return 0
+	losetup -d "$dl_loop"
+	return 1
+}
+
+# dl_take_file DIRECTORY: the version's file into memory.
+dl_take_file() {
+	dl_retry "root $dl_server:$dl_file (TFTP)" dl_has_room
+	# A file that is longer than it should be ends there.
+	dl_retry "root: tmpfs" mount -t tmpfs -o "mode=700,size=$((dl_bytes / 1024 + 64))k" tmpfs "$1"
+	dl_retry "root $dl_server:$dl_file (TFTP)" dl_fetch_whole "$1/root.squashfs"
+}
+
+# Beside the file: what init and the first services need, at the very least.
+dl_room=$((64 * 1024))
+
+dl_has_room() {
+	while read -r dl_word dl_value _; do
+		[ "$dl_word" != MemAvailable: ] || break
+	done <"$dl_proc/meminfo"
+	[ "$dl_value" -lt $((dl_bytes / 1024 + dl_room)) ] || return 0
+	echo "it takes $((dl_bytes / 1024)) kB of memory and $dl_room kB beside it," \
+		"and $dl_value kB are free"
+	return 1
+}
+
+# dl_fetch_whole LOCAL: what comes is what the kernel line says, or it is thrown away.
+dl_fetch_whole() {
+	dl_fetch "$dl_file" "$1" || { rm -f "$1"; return 1; }
+	dl_found=$(sha256sum <"$1")
+	[ "${dl_found%% *}" != "$dl_sha256" ] || return 0
+	rm -f "$1"
+	echo "its SHA-256 is ${dl_found%% *} and not $dl_sha256"
+	return 1
+}
+
+# dl_fetch REMOTE LOCAL: by TFTP. The initramfs brings one of: a busybox that has tftp, tftp-hpa's
+# tftp, a curl that has TFTP; and sha256sum and losetup, which busybox has too. Each block costs a
+# round trip, so they are larger than a packet; but one that loses one of its packets comes again
+# as a whole, and many nodes fetch at once.
+dl_block=${dl_block:-8192}
+
+dl_fetch() {
+	if busybox tftp --help >/dev/null 2>&1; then
+		busybox tftp -g -b "$dl_block" -r "$1" -l "$2" "$dl_server"
+	elif command -v tftp >/dev/null; then
+		tftp -m binary "$dl_server" -c get "$1" "$2"
+	else
+		curl -sS --fail --tftp-blksize "$dl_block" -o "$2" "tftp://$dl_server/$1"
+	fi
+}
+
+# dl_boot ROOT: from a network that is up to a root to switch to. dl_client is the node's address.
+dl_boot() {
+	echo "$dl_node" >"$dl_proc_kernel/hostname"
+	[ -z "$dl_nisdomain" ] || echo "$dl_nisdomain" >"$dl_proc_kernel/domainname"
+	# A root in memory without entries that are kept needs nothing of the server.
+	[ "$dl_root $dl_snapshot" = "ram no" ] || dl_mount_snapshot
+	case $dl_root in
+	readonly) dl_mount_version "$dl_version" "$1" ;;
+	*) dl_mount_layers "$1" ;;
+	esac
+	[ "$dl_root $dl_snapshot" = "ram no" ] || dl_entries "$1"
+	# Also above a root that can be written: who fills /tmp does not fill the root.
 	for dl_path in /tmp /var/tmp; do
 		mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$1$dl_path" ||
 			dl_say "$dl_path: no tmpfs could be mounted"

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from salt_diskless import tree
 from salt_diskless.boot import pxelinux
+from salt_diskless.boot.roots import Roots
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.image import squashfs
 from salt_diskless.image.needs import check_kernels
 from salt_diskless.image.versions import (
     Version,
@@ -20,6 +22,7 @@ from salt_diskless.image.versions import (
     versions,
 )
 from salt_diskless.platform import Platform
+from salt_diskless.snapshot import entries
 
 #: Stands for the version that a sync would make: only in what test mode tells.
 NEXT_VERSION = "next"
@@ -27,7 +30,7 @@ NEXT_VERSION = "next"
 _NODE_FILE = re.compile(r"[0-9A-F]{8}|01(?:-[0-9a-f]{2}){6}")
 _HEADER_NODE = re.compile(rf"# Written by {tree.MARK}: ([^,\s]+), ")
 _KERNEL = re.compile(r"^\s*kernel ([^/\s]+)/([^/\s]+)(?:/([^/\s]+))?/vmlinuz$", re.MULTILINE)
-_KERNEL_FILES = frozenset({"vmlinuz", "initrd.img"})
+_VERSION_FILES = frozenset({"vmlinuz", "initrd.img", squashfs.NAME})
 _MARKER = f".{tree.MARK}"
 
 
@@ -62,10 +65,12 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
         for version in versions(image)
     }
     check_kernels(site, chosen, there)
+    if pending is None:
+        squashfs.check(site, chosen, there)
     kernels = {key: version.kernel for key, version in there.items()}
     for image in site.images.values():
         kernels[image.name, NEXT_VERSION] = image.kernel or ""
-    rendered = pxelinux.render(site, chosen, kernels)
+    rendered = pxelinux.render(site, chosen, kernels, _roots(site, there))
     files: dict[str, tree.Content] = {
         f"{root}/{path}": content for path, content in rendered.items()
     }
@@ -73,6 +78,7 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
         of_image = [version for (name, _), version in there.items() if name == image.name]
         is_next = chosen.get(image.name) == NEXT_VERSION
         files.update(_kernels(site, image, root, of_image, is_next))
+        files.update(_squashfs(site, image, root, of_image))
     files.update(_loader(platform, strict=pending is None))
     stale = [path for path in _node_files(f"{root}/{pxelinux.CONFIG}") if path not in files]
     own = [path for path in _image_files(f"{root}/{pxelinux.DIRECTORY}") if path not in files]
@@ -175,6 +181,26 @@ def _kernels(
             yield f"{directory}/{place}/initrd.img", b""
 
 
+def _squashfs(
+    site: Site, image: Image, root: str, there: Sequence[Version]
+) -> Iterator[tuple[str, tree.Content]]:
+    """Yield the files that nodes fetch whole, of every version that is there."""
+    pins = {one.version for one, _ in site.settings_of(image) if one.root == "ram"}
+    for version in there:
+        if version.squashfs is not None and pins & {None, version.name}:
+            place = f"{root}/{pxelinux.DIRECTORY}/{image.name}/{version.name}/{squashfs.NAME}"
+            yield place, tree.Copy(squashfs.path(image, version.name), links=True)
+
+
+def _roots(site: Site, there: Mapping[tuple[str, str], Version]) -> Roots:
+    keeping = set()
+    for image in site.images.values():
+        if any(one.root == "ram" for one, _ in site.settings_of(image)):
+            keeping |= {image.name for entry in entries.custom(image) if entry.how == "persistent"}
+    files = {key: version.squashfs for key, version in there.items() if version.squashfs}
+    return Roots(files, frozenset(keeping))
+
+
 def _loader(platform: Platform, strict: bool) -> Iterator[tuple[str, tree.Content]]:
     """Yield pxelinux.0 and its modules; where the package is not installed yet (in test mode
     before the first run) only the loader's name is known."""
@@ -222,7 +248,7 @@ def _kernel_files(directory: str) -> Iterator[str]:
     for entry in os.scandir(directory):
         if entry.is_dir(follow_symlinks=False):
             yield from _kernel_files(entry.path)
-        elif entry.name.removesuffix(tree.UNFINISHED) in _KERNEL_FILES:
+        elif entry.name.removesuffix(tree.UNFINISHED) in _VERSION_FILES:
             yield entry.path
 
 

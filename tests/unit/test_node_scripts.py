@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 import subprocess
 
@@ -15,6 +16,13 @@ LINE = (
     "BOOT_IMAGE=x root=/dev/nfs boot=diskless NFSROOT=10.8.226.72:/diskless/x86_64/c "
     "SNAPSHOT=node003 ETHERNET=eth0 NISDOMAIN=my_nis DISKLESS_VERSION=20261124T155012 "
     "DISKLESS_NFS=4.2 BOOTIF=01-00-21-5e-40-64-5c"
+)
+
+#: What the file that a test's node fetches is, and what its kernel line says of it.
+FILE = b"hsqs" * 1000
+RAM = (
+    f"DISKLESS_ROOT=ram DISKLESS_OVERLAY=64M DISKLESS_FILE=linux-install/c/v/root.squashfs "
+    f"DISKLESS_BYTES={len(FILE)} DISKLESS_SHA256={hashlib.sha256(FILE).hexdigest()}"
 )
 
 
@@ -85,9 +93,14 @@ def test_the_kernel_line_is_read(shell):
         ("SNAPSHOT=", "SNAPSHOT="),
         ("DISKLESS_VERSION=*", "DISKLESS_VERSION="),
         ("DISKLESS_NFS=2", "none of: 3 4.2"),
-        ("DISKLESS_ROOT=rw", "none of: readonly"),
         ("DISKLESS_LOG=x,y", "DISKLESS_LOG="),
         ("diskless.timeout=1,2", "diskless.timeout=1,2 is not"),
+        ("DISKLESS_ROOT=rw", "none of: readonly overlay squashfs ram"),
+        ("DISKLESS_OVERLAY=1,exec", "DISKLESS_OVERLAY="),
+        ("DISKLESS_ROOT=ram", "DISKLESS_FILE="),
+        (f"{RAM} DISKLESS_FILE=a;b", "DISKLESS_FILE="),
+        (f"{RAM} DISKLESS_BYTES=1k", "DISKLESS_BYTES="),
+        (f"{RAM} DISKLESS_SHA256=$x", "DISKLESS_SHA256="),
     ],
 )
 def test_a_word_that_salt_diskless_does_not_write_is_refused(shell, word, says):
@@ -216,6 +229,130 @@ def test_what_is_changed_in_place_is_looked_at_often(shell):
     (of_root,) = (line for line in shell.said("calls") if "/versions/" in line)
     assert of_root.startswith("20261124T155012 -t nfs4 ")
     assert "ro,actimeo=3 " in of_root
+
+
+@pytest.fixture
+def layered(shell: Shell) -> Shell:
+    """A shell whose losetup has a device, and where there is memory for a root."""
+    shell.stub("modprobe", ":")
+    shell.stub("losetup", 'echo "losetup $*" >> "$PLACE/calls"; echo /dev/loop7')
+    (shell.place / "proc/meminfo").write_text(
+        "MemTotal: 500000 kB\nMemAvailable: 300000 kB\nFree: 1\n"
+    )
+    (shell.place / "run/snapshot/.diskless/entries").touch()
+    return shell
+
+
+def booted(shell: Shell) -> list[str]:
+    """Return what a node mounts on its way to its root."""
+    done = shell(f'dl_client=10.8.226.73; dl_parse; dl_boot "{shell.place}/root"')
+    assert done.returncode == 0, done.stderr
+    return [line.replace(str(shell.place), "") for line in shell.said("calls")]
+
+
+NFS = "mount -t nfs4 -o vers=4.2,addr=10.8.226.72,clientaddr=10.8.226.73,proto=tcp,"
+SNAPSHOT = f"{NFS}rw 10.8.226.72:/diskless/x86_64/c/snapshot/node003 /run/snapshot"
+VERSION = f"{NFS}ro,nocto,actimeo=3600 10.8.226.72:/diskless/x86_64/c/versions/20261124T155012"
+FILE_LOOPED = [
+    "losetup -f",
+    "losetup -r /dev/loop7 /run/layers/file/root.squashfs",
+    "mount -t squashfs -o ro /dev/loop7 /run/layers/version",
+]
+ABOVE = [
+    "mount -t tmpfs -o mode=755,size=64M tmpfs /run/layers/memory",
+    "mount -t overlay -o lowerdir=/run/layers/version,upperdir=/run/layers/memory/upper,"
+    "workdir=/run/layers/memory/work,index=off,metacopy=off,redirect_dir=off,xino=off "
+    "overlay /root",
+    "mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /root/tmp",
+    "mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /root/var/tmp",
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "below"),
+    [
+        ("overlay", [SNAPSHOT, f"{VERSION} /run/layers/version"]),
+        ("squashfs", [SNAPSHOT, f"{VERSION}.squashfs /run/layers/file", *FILE_LOOPED]),
+    ],
+)
+def test_above_the_version_is_a_tmpfs_of_the_size_that_the_pillar_says(layered, words, below):
+    layered.cmdline(f"{LINE} DISKLESS_ROOT={words} DISKLESS_OVERLAY=64M")
+    assert booted(layered) == [*below, *ABOVE]
+    # Who is not root on the node does not get at what is below, past the root's own modes.
+    assert (layered.place / "run/layers").stat().st_mode & 0o777 == 0o700
+    assert (layered.place / "run/layers/memory/upper").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.fixture
+def served(layered: Shell) -> Shell:
+    """A shell whose busybox fetches from the directory ``tftp``, and says what it was asked for."""
+    (layered.place / "tftp").write_bytes(FILE)
+    layered.stub(
+        "busybox",
+        'case "$*" in *--help) return 0 ;; esac\n'
+        'echo "busybox $*" >> "$PLACE/calls"; cat "$PLACE/tftp" > "$8"',
+    )
+    return layered
+
+
+FETCHED = "busybox tftp -g -b 8192 -r linux-install/c/v/root.squashfs -l"
+
+
+@pytest.mark.parametrize(("word", "snapshot"), [("", [SNAPSHOT]), ("DISKLESS_SNAPSHOT=no", [])])
+def test_a_root_in_memory_mounts_by_nfs_only_the_snapshot_and_only_to_keep_entries(
+    served, word, snapshot
+):
+    served.cmdline(f"{LINE} {RAM} {word}")
+    memory = "mount -t tmpfs -o mode=700,size=67k tmpfs /run/layers/file"
+    fetched = f"{FETCHED} /run/layers/file/root.squashfs 10.8.226.72"
+    assert booted(served) == [*snapshot, memory, fetched, *FILE_LOOPED, *ABOVE]
+    assert (served.place / "run/layers/file/root.squashfs").read_bytes() == FILE
+    assert served.said("kmsg") == []
+
+
+def test_a_file_that_is_not_the_one_of_the_kernel_line_is_fetched_again(served):
+    served.cmdline(f"{LINE} {RAM} DISKLESS_SNAPSHOT=no")
+    (served.place / "good").write_bytes(FILE)
+    (served.place / "tftp").write_bytes(FILE[:-1])
+    served.stub("sleep", 'cp "$PLACE/good" "$PLACE/tftp"; echo "sleep $1" >> "$PLACE/calls"')
+    calls = booted(served)
+    assert [line for line in calls if line.startswith(("busybox", "sleep"))] == [
+        *(f"{FETCHED} /run/layers/file/root.squashfs 10.8.226.72", "sleep 1"),
+        f"{FETCHED} /run/layers/file/root.squashfs 10.8.226.72",
+    ]
+    (said,) = served.said("kmsg")
+    cut = hashlib.sha256(FILE[:-1]).hexdigest()
+    assert f"linux-install/c/v/root.squashfs (TFTP): its SHA-256 is {cut} and not" in said
+    assert (served.place / "run/layers/file/root.squashfs").read_bytes() == FILE
+
+
+def test_a_transfer_that_breaks_is_said_and_made_again(served):
+    served.cmdline(f"{LINE} {RAM} DISKLESS_SNAPSHOT=no")
+    served.stub(
+        "busybox",
+        'case "$*" in *--help) return 0 ;; esac\n'
+        'if [ -e "$PLACE/again" ]; then cat "$PLACE/tftp" > "$8"; return 0; fi\n'
+        'touch "$PLACE/again"; head -c 100 "$PLACE/tftp" > "$8"; echo "tftp: timeout"; return 1',
+    )
+    booted(served)
+    said, advice = served.said("kmsg")
+    assert said.endswith("root.squashfs (TFTP): tftp: timeout; again in 1 s")
+    assert "10.8.226.72 gives no file by TFTP (port 69)" in advice
+
+
+def test_too_little_memory_is_said_in_figures_and_nothing_is_fetched(served):
+    served.cmdline(f"{LINE} {RAM} DISKLESS_SNAPSHOT=no DISKLESS_BYTES=209715200")
+    # The node waits: here, until somebody has put memory into it.
+    more = 'echo "MemAvailable: 300000 kB" > "$PLACE/proc/meminfo"'
+    served.stub("sleep", f'cp "$PLACE/calls" "$PLACE/before" 2>/dev/null || :; {more}')
+    (served.place / "proc/meminfo").write_text("MemTotal: 250000 kB\nMemAvailable: 200000 kB\n")
+    booted(served)
+    assert served.said("before") == []
+    (said,) = served.said("kmsg")
+    assert said.endswith(
+        "(TFTP): it takes 204800 kB of memory and 65536 kB beside it, and 200000 kB are free; "
+        "again in 1 s"
+    )
 
 
 def test_a_stranger_is_told_its_mac_and_what_to_do(shell):
