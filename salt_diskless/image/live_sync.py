@@ -26,6 +26,7 @@ from salt_diskless.image.versions import (
     changing,
     describe,
     describe_packages,
+    find,
     latest,
     publish,
     require_published,
@@ -166,8 +167,12 @@ def _boots_anew(current: Version, found: rsync.Difference) -> bool:
     return changed or current.scripts != node.digest()
 
 
-def freeze(image: Image) -> Synced:
-    """Make a version of the published one as it was changed in place, and publish it."""
+def freeze(image: Image, files: squashfs.Wanted = frozenset()) -> Synced:
+    """Make a version of the published one as it was changed in place, and publish it.
+
+    files
+        As for :func:`salt_diskless.image.sync.sync`.
+    """
     with changing(image):
         staging.drop_incomplete(image)
         current = require_published(image)
@@ -183,7 +188,8 @@ def freeze(image: Image) -> Synced:
         if os.path.lexists(tree):
             shutil.rmtree(tree)
         staging.copied(current.path, tree)
-        frozen = replace(current, changed_live=None, published_at=None, bytes_sent=0)
+        frozen = replace(current, changed_live=None, published_at=None, bytes_sent=0, squashfs=None)
         name = staging.become_version(image, frozen, current)
+        squashfs.have(image, find(image, name), files)
         publish(image, name)
     return Synced(current.name, name, True, f"{current.name} as it was changed in place")

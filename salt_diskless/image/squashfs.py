@@ -41,7 +41,8 @@ _ENDING = ".squashfs"
 #: mksquashfs(1): owners are numbers, and the same tree always gives the same file.
 _OPTIONS = (
     *("-noappend", "-no-progress", "-quiet", "-exit-on-error", "-xattrs"),
-    *("-comp", "zstd", "-mkfs-time", "0"),
+    # mksquashfs's own choice, 15, makes it a fourteenth smaller and takes nine times as long.
+    *("-comp", "zstd", "-Xcompression-level", "9", "-mkfs-time", "0"),
 )
 
 

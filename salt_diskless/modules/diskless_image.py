@@ -342,7 +342,7 @@ def freeze(name: str) -> dict[str, Any]:
         salt-call diskless_image.freeze rhel5compute
     """
     (image,) = _images(name)
-    frozen = freezing(image)
+    frozen = freezing(image, squashfs.wanted(adapter.site(__pillar__, __opts__), image))
     if frozen.changed:
         __salt__["diskless_tftp.apply"]()
     return asdict(frozen)

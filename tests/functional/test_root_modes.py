@@ -346,6 +346,8 @@ def test_a_version_that_is_changed_in_place_is_no_file_any_more(salt_call, pilla
     applied(salt_call, pillar)
     assert root(location) == version and file_of(version).exists()
     assert metadata(version)["squashfs"] != first
+    salt_call(pillar).modules["diskless_image.freeze"]("tiny")
+    assert root(location) != version and file_of(root(location)).exists()
 
 
 def test_where_there_is_no_room_for_the_file_it_is_said_and_nothing_is_left(
