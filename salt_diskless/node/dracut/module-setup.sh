@@ -31,7 +31,9 @@ installkernel() {
 }
 
 install() {
-	inst_multiple cat grep ip ls mkdir modprobe mount sed sh sleep tr udevadm
+	inst_multiple cat grep ip losetup ls mkdir modprobe mount rm sed sh sha256sum sleep tr udevadm
+	# What fetches a root that is one file: whichever there is.
+	inst_multiple -o busybox tftp curl
 	inst_simple /usr/lib/salt-diskless/diskless.sh /lib/salt-diskless.sh
 	# shellcheck disable=SC2154
 	inst_simple "$moddir/network.sh" /lib/salt-diskless-network.sh
