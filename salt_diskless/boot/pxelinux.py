@@ -13,7 +13,7 @@ from netaddr import IPAddress
 from salt_diskless.boot import roots
 from salt_diskless.boot.roots import Roots
 from salt_diskless.boot.template import template
-from salt_diskless.cluster import DisklessError, Node, Settings, Site
+from salt_diskless.cluster import DisklessError, Node, Settings, Site, Swap
 from salt_diskless.tree import header
 
 DIRECTORY = "linux-install"
@@ -79,6 +79,7 @@ def _kernel_line(settings: Settings, version: str, place: str, known: Roots) -> 
         *roots.words(settings, version, known, f"{DIRECTORY}/{image.name}/{version}"),
         f"DISKLESS_NFS={settings.nfs}",
         "DISKLESS_LIVE=yes" if image.live else "",
+        _swap(settings.swap),
         f"DISKLESS_LOG={network.syslog}" if network.syslog else "",
         f"diskless.timeout={timeout.after},{timeout.then}" if timeout else "",
         f"nfs.nfs4_unique_id={_NAME}",
@@ -86,6 +87,14 @@ def _kernel_line(settings: Settings, version: str, place: str, known: Roots) -> 
         settings.kernel_append or "",
     ]
     return " ".join(word for word in words if word)
+
+
+def _swap(swap: Swap) -> str:
+    """Return the word that says where a node swaps to: where its file is, ``NFSROOT`` says."""
+    if swap.kind == "none":
+        return ""
+    detail = swap.label if swap.kind == "disk" else swap.size if swap.kind == "zram" else None
+    return f"DISKLESS_SWAP={swap.kind}" + (f":{detail}" if detail else "")
 
 
 def _check_length(node: Node, form: str) -> None:

@@ -16,6 +16,7 @@ from salt_diskless.cluster.model import (
     Settings,
     Site,
     Source,
+    Swap,
 )
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "Settings",
     "Site",
     "Source",
+    "Swap",
     "parse",
 ]

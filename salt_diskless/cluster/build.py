@@ -20,6 +20,7 @@ from salt_diskless.cluster.model import (
     Server,
     Settings,
     Source,
+    Swap,
     Timeout,
 )
 from salt_diskless.cluster.ranges import expand
@@ -355,7 +356,7 @@ class _Resolver:
         network = self._named("network", value("network"), self.networks, path)
         if image is None or network is None:
             return None
-        files, timeout = value("files"), value("timeout")
+        files, swap, timeout = value("files"), value("swap"), value("timeout")
         return Settings(
             profile=node.profile or "",
             image=image,
@@ -368,6 +369,7 @@ class _Resolver:
             root=value("root", defaults.ROOT),
             overlay_size=value("overlay_size", defaults.OVERLAY_SIZE),
             nfs=value("nfs", defaults.NFS),
+            swap=defaults.SWAP if swap is None else Swap(**swap.model_dump()),
             nis_domain=value("nis_domain", network.nis_domain),
             kernel_append=value("kernel_append"),
             entries=defaults.ENTRIES

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from salt_diskless.cluster.model import Entry
+from salt_diskless.cluster.model import Entry, Swap
 
 INTERFACE = "eth0"
 ROOT = "readonly"
 #: Of the memory.
 OVERLAY_SIZE = "50%"
 NFS = "4.2"
+#: Nothing but memory is there: what is not used is better compressed than in the way.
+SWAP = Swap("zram")
 
 #: The project's own list of what a node may write. An entry that an image does not have is passed
 #: over. Small on purpose: a snapshot costs kilobytes, and what is state of this boot is in memory.

@@ -21,6 +21,30 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Swap:
+    """Where a node puts memory that it does not need at the moment.
+
+    kind
+        ``zram`` (compressed, in memory), ``nfs`` (a file on the boot server), ``disk`` (a partition
+        of its own) or ``none``.
+    size
+        Of the file, such as ``512M``; or of zram, also ``50%`` of memory (None: the node decides).
+    label
+        Of the partition.
+    """
+
+    kind: str
+    size: str | None = None
+    label: str | None = None
+
+    @property
+    def bytes(self) -> int:
+        """The size of the file."""
+        assert self.size is not None
+        return int(self.size[:-1]) << (30 if self.size[-1] == "G" else 20)
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A boot server. ``interfaces`` maps an interface's name to the server's address on it."""
 
@@ -174,6 +198,7 @@ class Settings:
     root: str
     overlay_size: str
     nfs: str
+    swap: Swap
     nis_domain: str | None
     kernel_append: str | None
     entries: tuple[Entry, ...]

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -26,8 +33,12 @@ _PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]+")
 _KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]{1,3})?")
-_SIZE = re.compile(r"(?:[1-9][0-9]{0,8}[KMG]|(?:[1-9][0-9]?|100)%)")
+_TMPFS_SIZE = re.compile(r"(?:[1-9][0-9]{0,8}[KMG]|(?:[1-9][0-9]?|100)%)")
 _RELEASE = re.compile(r"[0-9][A-Za-z0-9._+~-]{0,63}")
+_PERCENT = re.compile(r"[1-9][0-9]{0,2}%")
+_SIZE = re.compile(r"[1-9][0-9]{0,5}[MG]")
+#: swap.h has 16 bytes for it.
+_SWAP_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,54}")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
 _SLS = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
@@ -46,7 +57,7 @@ RESERVED_ON_KERNEL_LINE = frozenset(
     | {"ETHERNET", "NISDOMAIN", "DISKLESS_VERSION", "DISKLESS_ROOT", "DISKLESS_NFS"}
     | {"DISKLESS_LIVE", "DISKLESS_LOG", "DISKLESS_UNKNOWN", "diskless.timeout"}
     | {"nfs.nfs4_unique_id", "DISKLESS_OVERLAY", "DISKLESS_FILE", "DISKLESS_BYTES"}
-    | {"DISKLESS_SHA256", "DISKLESS_SNAPSHOT"}
+    | {"DISKLESS_SHA256", "DISKLESS_SNAPSHOT", "DISKLESS_SWAP"}
 )
 
 #: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
@@ -327,6 +338,44 @@ class TimeoutIn(_Strict):
     then: Literal["reboot", "halt", "shell"] = "reboot"
 
 
+class SwapIn(_Strict):
+    """Which keys go with which kind, :meth:`_check` says."""
+
+    kind: Literal["zram", "nfs", "disk", "none"] = "zram"
+    size: str | None = None
+    label: Annotated[str, _text("give a swap label, like diskless-swap", _SWAP_LABEL)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> SwapIn:
+        if (self.label is not None) != (self.kind == "disk"):
+            raise ValueError(
+                "leave label out: it goes with kind disk"
+                if self.label is not None
+                else "give the label of the partition, like diskless-swap"
+            )
+        if self.kind in ("disk", "none") and self.size is not None:
+            raise ValueError(f"leave size out: it does not go with kind {self.kind}")
+        if self.kind == "zram" and self.size is not None and not _is_zram_size(self.size):
+            raise ValueError("give size of memory, 1% to 200%, or like 512M or 2G, 16M at least")
+        if self.kind == "nfs" and not (self.size and _is_size(self.size)):
+            raise ValueError("give size, like 512M or 2G, 16M at least")
+        return self
+
+
+def _is_size(text: str) -> bool:
+    return bool(_SIZE.fullmatch(text)) and (text[-1] == "G" or int(text[:-1]) >= 16)
+
+
+def _is_zram_size(text: str) -> bool:
+    return _is_size(text) or (bool(_PERCENT.fullmatch(text)) and int(text[:-1]) <= 200)
+
+
+def _swap(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("give none, zram, or keys, like {kind: nfs, size: 512M}")
+    return {"kind": value} if isinstance(value, str) else value
+
+
 def _entry(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
@@ -345,8 +394,9 @@ class SettingsIn(_Strict):
         Annotated[str, _text("give device,speed, like ttyS0,115200n8", _CONSOLE)] | None
     ) = None
     root: Literal["readonly", "overlay", "squashfs", "ram"] | None = None
-    overlay_size: Annotated[str, _text("give a size, like 512M, 2G or 50%", _SIZE)] | None = None
+    overlay_size: Annotated[str, _text("give a size, like 512M, 2G or 50%", _TMPFS_SIZE)] | None = None
     nfs: Annotated[str, BeforeValidator(_nfs)] | None = None
+    swap: Annotated[SwapIn, BeforeValidator(_swap)] | None = None
     nis_domain: Name | None = None
     timeout: TimeoutIn | None = None
     kernel_append: (

@@ -20,7 +20,12 @@ class File:
 #: Where dracut looks for its module of ours: the numbers from 50 to 59 are for those of others.
 _DRACUT = "/usr/lib/dracut/modules.d/50salt-diskless"
 
-_ALWAYS = (("diskless.sh", "/usr/lib/salt-diskless/diskless.sh", 0o644),)
+_ALWAYS = (
+    ("diskless.sh", "/usr/lib/salt-diskless/diskless.sh", 0o644),
+    ("swap/swap", "/usr/lib/salt-diskless/swap", 0o755),
+    ("swap/diskless-swap.service", "/usr/lib/systemd/system/diskless-swap.service", 0o644),
+    ("swap/wanted.conf", "/usr/lib/systemd/system/multi-user.target.d/diskless-swap.conf", 0o644),
+)
 #: What each tool that builds an initramfs needs beside that.
 _FILES = {
     "initramfs-tools": (

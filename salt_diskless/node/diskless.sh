@@ -8,6 +8,7 @@
 #   DISKLESS_LOG=address diskless.timeout=seconds,reboot|halt|shell
 #   DISKLESS_ROOT=readonly|overlay|squashfs|ram DISKLESS_OVERLAY=size of the tmpfs above the root
 #   DISKLESS_FILE=path for TFTP DISKLESS_BYTES=its size DISKLESS_SHA256=digest DISKLESS_SNAPSHOT=no
+#   DISKLESS_SWAP=zram|zram:size|nfs|disk:label (for the script swap)
 #   BOOTIF=01-mac (from the loader)
 # or, for a machine that is no node: DISKLESS_UNKNOWN=boot server
 #
@@ -134,7 +135,7 @@ dl_clean() {
 dl_parse() {
 	dl_server='' dl_location='' dl_node='' dl_interface='' dl_nisdomain='' dl_version=''
 	dl_root=readonly dl_nfs=4.2 dl_mac='' dl_unknown='' dl_attributes=nocto,actimeo=3600
-	dl_logger='' dl_timeout=''
+	dl_logger='' dl_timeout='' dl_swap=''
 	dl_overlay=50% dl_file='' dl_bytes='' dl_sha256='' dl_snapshot=yes
 	read -r dl_line <"$dl_cmdline" || [ -n "$dl_line" ] || return 1
 	set -f
@@ -153,6 +154,7 @@ dl_parse() {
 		DISKLESS_SHA256=*) dl_sha256=$dl_value ;;
 		DISKLESS_SNAPSHOT=*) dl_snapshot=$dl_value ;;
 		DISKLESS_NFS=*) dl_nfs=$dl_value ;;
+		DISKLESS_SWAP=*) dl_swap=$dl_value ;;
 		# A version that is changed in place: a node looks again after three seconds.
 		DISKLESS_LIVE=yes) dl_attributes=actimeo=3 ;;
 		DISKLESS_LOG=*) dl_logger=$dl_value ;;

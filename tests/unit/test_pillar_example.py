@@ -41,6 +41,7 @@ def test_it_is_a_cluster_with_each_optional_key_in_use():
         schema.SettingsIn,
         schema.NodeIn,
         schema.EntryIn,
+        schema.SwapIn,
         schema.LookupIn,
     ],
 )
