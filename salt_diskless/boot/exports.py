@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from netaddr import IPAddress, iprange_to_cidrs
@@ -15,7 +15,7 @@ MOUNTD_PORT = 20048
 
 #: Of a version: read-only. Files of a root file system that only root may read need no_root_squash.
 ROOT_OPTIONS = "ro,sync,no_subtree_check,no_root_squash"
-#: Of a snapshot: its own node writes it, as root.
+#: Of a snapshot, and of a swap file's directory: its own node writes it, as root.
 SNAPSHOT_OPTIONS = "rw,sync,no_subtree_check,no_root_squash"
 
 
@@ -27,9 +27,14 @@ class Export(NamedTuple):
     options: str
 
 
-def exports(site: Site) -> Iterator[Export]:
+def exports(site: Site, leaving: Container[str] = ()) -> Iterator[Export]:
     """Yield what one boot server exports: each image's versions, read-only, to the addresses of the
-    nodes that boot from it and no other; each snapshot, read-write, to its node."""
+    nodes that boot from it and no other; each snapshot, read-write, to its node, and so what has a
+    node's swap file.
+
+    leaving
+        Nodes that the pillar gives no swap file any more and that may still use theirs.
+    """
     nodes_of: dict[str, list[Node]] = {name: [] for name in site.images}
     for node in site.nodes.values():
         nodes_of[node.image.name].append(node)
@@ -39,6 +44,8 @@ def exports(site: Site) -> Iterator[Export]:
             yield Export(f"{image.location}/versions", block, ROOT_OPTIONS)
         for node in nodes:
             yield Export(f"{image.location}/snapshot/{node.name}", str(node.ip), SNAPSHOT_OPTIONS)
+            if node.settings.swap.kind == "nfs" or node.name in leaving:
+                yield Export(f"{image.location}/swap/{node.name}", str(node.ip), SNAPSHOT_OPTIONS)
 
 
 def blocks(addresses: Iterable[IPAddress]) -> Iterator[str]:

@@ -79,7 +79,8 @@ def problem(role: str = "server", image: str | None = None, live: bool = False) 
 @adapter.execution
 def plan() -> dict[str, Any]:
     """
-    Return what ``state.apply diskless`` would change in snapshots and configuration; nothing is
+    Return what ``state.apply diskless`` would change in snapshots, swap files and
+    configuration; nothing is
     touched. (Packages, images and services: ``state.apply diskless test=True``.)
 
     CLI Example:
@@ -91,7 +92,10 @@ def plan() -> dict[str, Any]:
     adapter.site(__pillar__, __opts__)
     changes = {
         name: __salt__[f"{name}.apply"](test=True)
-        for name in ("diskless_snapshot", "diskless_tftp", "diskless_nfs", "diskless_dhcpd")
+        for name in (
+            *("diskless_snapshot", "diskless_swap"),
+            *("diskless_tftp", "diskless_nfs", "diskless_dhcpd"),
+        )
     }
     return {name: change for name, change in changes.items() if change}
 

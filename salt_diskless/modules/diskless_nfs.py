@@ -29,7 +29,7 @@ def render() -> str:
 
         salt-call --out=newline_values_only diskless_nfs.render
     """
-    return text.render(text.exports(adapter.site(__pillar__, __opts__))).decode()
+    return text.render(nfs.wanted(adapter.site(__pillar__, __opts__))).decode()
 
 
 @adapter.execution
@@ -81,7 +81,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
         salt-call diskless_nfs.apply test=True
     """
     names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
-    wanted = tuple(text.exports(site))
+    wanted = nfs.wanted(site)
     change, files = nfs.difference(wanted, names)
     drift = nfs.drift(site, wanted)
     changes = nfs.folded(change, drift)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from salt_diskless import tree
+from salt_diskless import swapfiles, tree
 from salt_diskless.boot import exports as text
 from salt_diskless.boot.exports import Export
 from salt_diskless.cluster import DisklessError, Site
@@ -49,20 +49,26 @@ def table() -> Iterator[Export]:
             yield Export(*match.groups())
 
 
+def wanted(site: Site) -> tuple[Export, ...]:
+    """Return what one boot server is to export."""
+    return tuple(text.exports(site, swapfiles.leaving(site)))
+
+
 def drift(site: Site, exports: tuple[Export, ...] | None = None) -> Drift:
     """Return how the table differs from the pillar, for the directories of this site's images.
 
     exports
         What the pillar wants, when the caller has it already.
     """
-    exports = exports or tuple(text.exports(site))
-    wanted = {(export.path, export.client): export.options for export in exports}
+    options_of = {
+        (export.path, export.client): export.options for export in exports or wanted(site)
+    }
     places = tuple(
         f"{image.location}/{part}"
         for image in site.images.values()
-        for part in ("versions", "snapshot/")
+        for part in ("versions", "snapshot/", "swap/")
     )
-    missing = dict(wanted)
+    missing = dict(options_of)
     different, unwanted = [], []
     for export in table():
         key = (export.path, export.client)
@@ -70,7 +76,7 @@ def drift(site: Site, exports: tuple[Export, ...] | None = None) -> Drift:
         if options is not None:
             if not _has(export.options, options):
                 different.append(key)
-        elif export.path.startswith(places) and key not in wanted:
+        elif export.path.startswith(places) and key not in options_of:
             unwanted.append(key)
     return Drift(tuple(missing), tuple(different), tuple(unwanted))
 

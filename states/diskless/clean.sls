@@ -1,5 +1,5 @@
 # Take the boot server's configuration away again: `salt-call state.apply diskless.clean`.
-# Images and snapshots are data and stay; so do the packages, and what was opened in the firewall and
+# Images and snapshots are data and stay (swap files are not); so do the packages, and what was opened in the firewall and
 # in SELinux's policy: others may need it.
 {%- from "diskless/map.jinja" import map, problem with context %}
 
@@ -30,4 +30,9 @@ diskless tftp root:
 # The NFS server may have other exports: it goes on.
 diskless nfs exports:
   diskless_nfs.absent: []
+
+diskless swap files:
+  diskless_swap.absent:
+    - require:
+      - diskless_nfs: diskless nfs exports
 {%- endif %}

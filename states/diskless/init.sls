@@ -4,6 +4,7 @@
 # requires a sync to succeed: when a golden node is off, the nodes still boot what is published.
 include:
   - diskless.image
+  - diskless.swap
   - diskless.tftp
   - diskless.nfs
   - diskless.dhcpd

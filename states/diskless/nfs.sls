@@ -2,6 +2,7 @@
 
 include:
   - diskless.image
+  - diskless.swap
 {%- if not problem %}
 
 # Before the packages, so that the first start reads them.
@@ -12,7 +13,8 @@ diskless nfs packages:
   pkg.installed:
     - pkgs: {{ map.nfs_packages | json }}
 
-# exportfs reads the file again: the server is never restarted.
+# exportfs reads the file again: the server is never restarted. The directories of swap files are there
+# even where the disk has no room for the files: nothing requires those.
 diskless nfs exports:
   diskless_nfs.managed:
     - require:
