@@ -394,7 +394,9 @@ class SettingsIn(_Strict):
         Annotated[str, _text("give device,speed, like ttyS0,115200n8", _CONSOLE)] | None
     ) = None
     root: Literal["readonly", "overlay", "squashfs", "ram"] | None = None
-    overlay_size: Annotated[str, _text("give a size, like 512M, 2G or 50%", _TMPFS_SIZE)] | None = None
+    overlay_size: Annotated[str, _text("give a size, like 512M, 2G or 50%", _TMPFS_SIZE)] | None = (
+        None
+    )
     nfs: Annotated[str, BeforeValidator(_nfs)] | None = None
     swap: Annotated[SwapIn, BeforeValidator(_swap)] | None = None
     nis_domain: Name | None = None
