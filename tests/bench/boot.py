@@ -2,8 +2,9 @@
 """What a boot costs: seconds from power-on to login, memory, NFS calls, bytes over the wire.
 
 The lab's golden root, on the lab's machines, one after the other: each root mode, plain `nfsroot`
-with its default options, and the same root on a disk of the machine's own. Each is booted several
-times in turn; a row has the medians.
+with its default options, LTSP (Debian's package) and the same root on a disk of the machine's own.
+Each is booted several times in turn; a row has the medians, and the median of the turns' ratios of
+the seconds to login to LTSP's.
 
     tests/bench/boot.py --json boot.json
 """
@@ -14,6 +15,7 @@ import argparse
 import contextlib
 import json
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,15 +26,19 @@ from dataclasses import dataclass
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from tests.lab import Lab, Node, roots  # noqa: E402
+from tests.lab import Lab, Node, cache, roots  # noqa: E402
 
 #: Seconds for which an idle node is watched.
 IDLE = 120
 #: What every node settles for before it is measured.
 SETTLE = 20
+MODES = ["readonly", "overlay", "squashfs", "ram"]
 CONFIG = "/srv/tftp/linux-install/pxelinux.cfg"
 PLAIN = "plain nfsroot"
+LTSP = "LTSP"
 DISK = "local disk"
+#: The nodes that go other ways than the project's.
+OTHERS = ("node900", "node901", "node902")
 
 
 @dataclass(frozen=True)
@@ -87,9 +93,11 @@ def ways(modes: list[str]) -> Iterator[dict[str, Callable[[], Node]]]:
         nodes = pillar["diskless"]["nodes"]
         for mode, node in zip(modes, nodes.values(), strict=True):
             node["root"] = mode
-        nodes["node900"] = {**nodes["node001"], "ip": "10.141.1.90", "mac": "52:54:00:00:09:00"}
-        nodes["node901"] = {**nodes["node001"], "ip": "10.141.1.91", "mac": "52:54:00:00:09:01"}
-        nodes["node901"]["drivers"] = ["virtio_pci", "virtio_net", "virtio_blk", "ext4"]
+        for number, name in enumerate(OTHERS):
+            own = {"ip": f"10.141.1.{90 + number}", "mac": f"52:54:00:00:09:{number:02x}"}
+            nodes[name] = {**nodes["node001"], "root": "readonly", **own}
+        drivers = ["virtio_pci", "virtio_net", "virtio_blk", "ext4", "overlay", "loop", "squashfs"]
+        nodes["node901"]["drivers"] = drivers
         lab.server.write_pillar(pillar)
         lab.server.salt_call("state.apply", "diskless")
         found: dict[str, Callable[[], Node]] = {
@@ -98,8 +106,10 @@ def ways(modes: list[str]) -> Iterator[dict[str, Callable[[], Node]]]:
         }
         _plain(lab)
         disk = _disk(lab)
+        _ltsp(lab)
         found[PLAIN] = lambda: lab.power_on("node900", "52:54:00:00:09:00")
         found[DISK] = lambda: lab.power_on("node901", "52:54:00:00:09:01", disk=disk)
+        found[LTSP] = lambda: lab.power_on("node902", "52:54:00:00:09:02")
         yield found
 
 
@@ -120,6 +130,40 @@ def _disk(lab: Lab) -> pathlib.Path:
     subprocess.run(list(map(str, make)), check=True)
     _root(lab, "10.141.1.91", "root=/dev/vda rw")
     return disk
+
+
+def _ltsp(lab: Lab) -> None:
+    """Have node902 boot by LTSP: its image, its initrd before the ordinary one, its kernel line."""
+    made = cache.made("ltsp", [str(roots.golden())], _make_ltsp)
+    shutil.copytree(made / "images", lab.server.diskless / "ltsp/images")
+    shutil.copy(made / "ltsp.img", lab.server.path("/srv/tftp/linux-install/ltsp.img"))
+    export = ["exportfs", "-o", "ro,async,no_subtree_check,no_root_squash"]
+    lab.server.run(*export, "10.141.1.92:/diskless/ltsp")
+    image = "ltsp.image=images/golden.img loop.max_part=9 ip=dhcp"
+    _root(lab, "10.141.1.92", f"root=/dev/nfs nfsroot=10.141.0.1:/diskless/ltsp {image}")
+    config = lab.server.path(f"{CONFIG}/0A8D015C")
+    config.write_text(config.read_text().replace("initrd=", "initrd=ltsp.img,"))
+
+
+def _make_ltsp(place: pathlib.Path) -> None:
+    """Have LTSP's own programs make its image of the golden root, and its initrd."""
+    server = place / "server"
+    subprocess.run(["cp", "-a", roots.golden(), server], check=True)
+    roots.in_chroot(server, ["apt-get", "update", "-q"])
+    install = ["apt-get", "install", "-yq", "--no-install-recommends"]
+    roots.in_chroot(server, [*install, "ltsp", "squashfs-tools", "cpio"])
+    (server / "srv/ltsp").mkdir(parents=True)
+    subprocess.run(["cp", "-a", roots.golden(), server / "srv/ltsp/golden"], check=True)
+    (server / "etc/ssh").mkdir(exist_ok=True)
+    (server / "etc/ssh/ssh_host_none_key.pub").touch()
+    roots.in_chroot(server, ["ltsp", "initrd"])
+    # Its last step, which takes the kernel out of the image by a loop mount, is not needed here.
+    image = "ltsp image golden || test -s /srv/ltsp/images/golden.img"
+    roots.in_chroot(server, ["sh", "-c", image])
+    shutil.move(server / "srv/tftp/ltsp/ltsp.img", place / "ltsp.img")
+    shutil.move(server / "srv/ltsp/images", place / "images")
+    (place / "images").chmod(0o755)
+    shutil.rmtree(server)
 
 
 def _root(lab: Lab, address: str, words: str) -> None:
@@ -161,13 +205,16 @@ def _row(way: str, several: list[Cost], costs: dict[str, list[Cost]]) -> dict:
         "getattr": round(median(lambda cost: cost.getattr, several)),
         "idle_calls": round(median(lambda cost: cost.idle_calls, several)),
         "wire_mb": round(median(lambda cost: cost.wire, several), 1),
-        "against": PLAIN,
-        "calls_ratio": round(
+        "calls_to_plain": round(
             median(lambda cost: cost.calls, several) / median(lambda cost: cost.calls, plain), 3
         ),
+        "getattr_to_plain": round(
+            median(lambda cost: cost.getattr, several) / median(lambda cost: cost.getattr, plain), 4
+        ),
+        "against": LTSP,
         "ratio": round(
             statistics.median(
-                one.login / beside.login for one, beside in zip(several, plain, strict=True)
+                one.login / beside.login for one, beside in zip(several, costs[LTSP], strict=True)
             ),
             2,
         ),
@@ -178,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     parser.add_argument("--repeats", type=int, default=3, metavar="N")
-    parser.add_argument("--modes", nargs="+", default=["readonly"])
+    parser.add_argument("--modes", nargs="+", default=MODES)
     options = parser.parse_args()
     made = rows(options.modes, options.repeats)
     columns = [name for name in made[0] if name != "bench"]

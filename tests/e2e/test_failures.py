@@ -11,6 +11,7 @@ from tests.lab import Lab, Node
 from tests.lab.patience import Patience
 
 SNAPSHOT = "/diskless/debian/snapshot/node001"
+EXPORTS = "/etc/exports.d/diskless.exports"
 #: Prints what comes to the port of syslog, into a file.
 LISTENER = """
 import socket
@@ -49,12 +50,12 @@ def test_each_cause_is_said_and_when_it_is_gone_the_node_goes_on(lab: Lab, versi
     node.wait_for(rf"diskless: snapshot 10\.141\.0\.1:{SNAPSHOT} \(NFS 4\.2\): .*refused; again in")
     node.wait_for(r"diskless: 10\.141\.0\.1 has no NFS server running; there: salt-call")
 
-    server.run("mv", SNAPSHOT, f"{SNAPSHOT}.away")
+    server.run("mv", EXPORTS, "/run/exports")
     server.run("systemctl", "start", "nfs-server")
     node.wait_for(rf"snapshot 10\.141\.0\.1:{SNAPSHOT} .*(denied|No such file)")
     server.run("mv", tree, f"{tree}.away")
-    server.run("mv", f"{SNAPSHOT}.away", SNAPSHOT)
-    server.run("systemctl", "restart", "nfs-server")
+    server.run("mv", "/run/exports", EXPORTS)
+    server.run("exportfs", "-r")
     node.wait_for(rf"diskless: root 10\.141\.0\.1:{tree} \(NFS 4\.2\): .*No such file")
     node.wait_for(r"diskless: 10\.141\.0\.1 has no such directory; there: salt-call state\.apply")
     patience = Patience(60)
@@ -84,7 +85,7 @@ def test_after_its_timeout_a_node_does_what_the_pillar_says(lab: Lab, version: s
 
 
 def test_an_initramfs_without_the_networks_driver_is_said(lab: Lab, version: str):
-    node = boot_with(lab, " ro", " ro modprobe.blacklist=virtio_net")
+    node = boot_with(lab, " ro", " ro module_blacklist=virtio_net")
     node.wait_for(r"diskless: network: no network card: this initramfs has no driver for it")
     node.wait_for(r"name it in drivers in the pillar, and sync the image")
     node.wait_for(r"diskless: no root after 60 s: restart")
