@@ -376,6 +376,7 @@ class _Resolver:
             if files is None
             else tuple(Entry(item.path, item.how) for item in files),
             timeout=Timeout(timeout.after, timeout.then) if timeout else None,
+            host_keys=tuple(sorted({*value("host_keys", defaults.HOST_KEYS)})),
         )
 
     def _named(self, what: str, name: str | None, known: Mapping[str, Any], path: str) -> Any:

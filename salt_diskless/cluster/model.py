@@ -185,6 +185,8 @@ class Settings:
     root, overlay_size
         The root mode (``docs/root-modes.md``), and the size of the tmpfs above the root, where
         there is one: tmpfs(5), ``size``.
+    host_keys
+        The types of SSH host keys that the server makes for it.
     """
 
     profile: str
@@ -203,6 +205,7 @@ class Settings:
     kernel_append: str | None
     entries: tuple[Entry, ...]
     timeout: Timeout | None
+    host_keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

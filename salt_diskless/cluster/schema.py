@@ -412,6 +412,7 @@ class SettingsIn(_Strict):
         | None
     ) = None
     files: list[Annotated[EntryIn, BeforeValidator(_entry)]] | None = None
+    host_keys: list[Literal["ed25519", "ecdsa", "rsa"]] | None = None
 
 
 class NodeIn(SettingsIn):

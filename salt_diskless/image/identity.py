@@ -48,6 +48,19 @@ LOGS = "/var/log"
 #: Kept as empty files: a node binds its own over them.
 EMPTIED = ("/etc/hostname", "/etc/machine-id")
 
+#: Made empty where an image has what uses them, for a node to bind its own over: SSH host keys,
+#: where the sshd of Debian, Red Hat and SUSE looks for them unless told otherwise;
+HOST_KEY = "/etc/ssh/ssh_host_{}_key"
+HOST_KEYS = frozenset(
+    f"{HOST_KEY.format(kind)}{end}" for kind in ("ed25519", "ecdsa", "rsa") for end in ("", ".pub")
+)
+#: systemd's random seed; the minion's id, which wins over one of the golden node's configuration;
+#: and the directory of the minion's keys.
+RANDOM_SEED = "/var/lib/systemd/random-seed"
+MINION_ID = "/etc/salt/minion.d/99-diskless-id.conf"
+MINION_KEYS = "/etc/salt/pki"
+PLACES = (*EMPTIED, *sorted(HOST_KEYS), RANDOM_SEED, MINION_ID, MINION_KEYS)
+
 #: Written anew.
 FSTAB = "/etc/fstab"
 
@@ -69,10 +82,13 @@ def rsync_filter(scrub: Iterable[str] = ()) -> list[str]:
     scrub
         What the pillar adds to :data:`LEFT_OUT`.
     """
-    kept = [*(f"{path}/*" for path in VOLATILE), *EMPTIED, FSTAB]
+    kept = [*(f"{path}/*" for path in VOLATILE), FSTAB]
     logs = ["+ /var/log/", "+ /var/log/**/", "H /var/log/**"]
     hidden = [f"H {path}" for path in (*LEFT_OUT, *scrub)]
-    return [f"--filter={rule}" for rule in (*hidden, *logs, *(f"- {path}" for path in kept))]
+    places = [f"- {path}" for path in PLACES]
+    return [
+        f"--filter={rule}" for rule in (*places, *hidden, *logs, *(f"- {path}" for path in kept))
+    ]
 
 
 def found(tree: str, scrub: Iterable[str] = ()) -> list[str]:
@@ -82,10 +98,41 @@ def found(tree: str, scrub: Iterable[str] = ()) -> list[str]:
         As for :func:`rsync_filter`.
     """
     left = {path for pattern in (*LEFT_OUT, *scrub) for path in matching(tree, pattern)}
-    left |= {path for path in EMPTIED if os.lstat(tree + path).st_size}
+    left -= {path for path in PLACES if _is_empty(tree + path)}
+    left |= {path for path in EMPTIED if not _is_empty(tree + path)}
     for directory, _, names in os.walk(tree + LOGS):
         left |= {os.path.join(directory, name).removeprefix(tree) for name in names}
     return sorted(left)
+
+
+def places(tree: str) -> frozenset[str]:
+    """Return those of :data:`PLACES` that a tree must have: what uses them is in it."""
+    used = {
+        "/etc/ssh": (HOST_KEYS, ("/usr/sbin/sshd", "/etc/ssh/sshd_config")),
+        "/var/lib/systemd": ({RANDOM_SEED}, ("/var/lib/systemd",)),
+        "/etc/salt": ({MINION_ID, MINION_KEYS}, ("/usr/bin/salt-minion", "/etc/salt/minion")),
+    }
+    there = (
+        wanted
+        for directory, (wanted, signs) in used.items()
+        if _is_directory(tree + directory) and any(os.path.lexists(tree + sign) for sign in signs)
+    )
+    return frozenset(EMPTIED).union(*there)
+
+
+def _is_directory(full: str) -> bool:
+    return os.path.isdir(full) and not os.path.islink(full)
+
+
+def _is_empty(full: str) -> bool:
+    """Tell whether a file or directory has nothing in it."""
+    try:
+        status = os.lstat(full)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISDIR(status.st_mode):
+        return not os.listdir(full)
+    return stat.S_ISREG(status.st_mode) and not status.st_size
 
 
 def matching(tree: str, pattern: str) -> Iterator[str]:

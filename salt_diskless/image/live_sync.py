@@ -117,7 +117,7 @@ def _changed(
     staging.refuse_identity(image, tree)
     flush([tree])
     now = time.time_ns()
-    own = [*staging.written(kernels, tool), *identity.EMPTIED, identity.FSTAB]
+    own = [*staging.written(kernels, tool), *identity.places(tree), identity.FSTAB]
     steps = live.steps(current.path, tree, held, own)
     # From here on a kill leaves it said that the version is being changed.
     begun = replace(current, changed_live=now / 1e9, listing="", squashfs=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -157,8 +158,7 @@ def complete(
     for path in ("/tmp", "/var/tmp"):
         os.chmod(staging + path, 0o1777)
     os.makedirs(f"{staging}/var/log", exist_ok=True)
-    for path in identity.EMPTIED:
-        _put(staging, path, b"", 0o644)
+    _make_places(staging)
     _put(staging, identity.FSTAB, identity.FSTAB_TEXT.encode(), 0o644)
     for file in node.files(tool):
         _put(staging, file.path, file.content, file.mode)
@@ -167,6 +167,20 @@ def complete(
             os.link(built.path + kernel.initrd, staging + kernel.initrd)
         else:
             initramfs.build(image, staging, tool, release, kernel)
+
+
+def _make_places(staging: str) -> None:
+    """Make what nodes bind their identity over, and remove what is left of it in a tree that no
+    longer has what used it."""
+    wanted = identity.places(staging)
+    for path in identity.PLACES:
+        if path not in wanted:
+            with contextlib.suppress(OSError):  # It is not there.
+                (os.rmdir if path == identity.MINION_KEYS else os.unlink)(_inside(staging, path))
+        elif path == identity.MINION_KEYS:
+            os.makedirs(_inside(staging, path), mode=0o755, exist_ok=True)
+        else:
+            _put(staging, path, b"", 0o644)
 
 
 def refuse_identity(image: Image, staging: str) -> None:

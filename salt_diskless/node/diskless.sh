@@ -216,7 +216,7 @@ dl_nfs_mount() {
 }
 
 # dl_entries ROOT: bind what the node may write over its read-only root. The list is the server's:
-#   <d|f> <persistent|tmpfs> <mode> <uid> <gid> <path>
+#   <d|f> <persistent|tmpfs|identity> <mode> <uid> <gid> <path>
 dl_entries() {
 	dl_list=$dl_run/snapshot/.diskless/entries
 	if [ ! -r "$dl_list" ]; then
@@ -225,6 +225,10 @@ dl_entries() {
 	fi
 	while read -r dl_kind dl_how dl_mode dl_uid dl_gid dl_path; do
 		case $dl_kind in d | f) ;; *) continue ;; esac
+		if [ "$dl_how" = identity ]; then
+			dl_identity "$1"
+			continue
+		fi
 		if [ ! -e "$1$dl_path" ] || [ -L "$1$dl_path" ]; then
 			dl_say "entry $dl_path: version $dl_version has no such file or directory; passed over"
 			continue
@@ -234,6 +238,19 @@ dl_entries() {
 		*) mount -o bind "$dl_run/snapshot$dl_path" "$1$dl_path" ;;
 		esac || dl_say "entry $dl_path ($dl_how): cannot be mounted; passed over"
 	done <"$dl_list"
+}
+
+# dl_identity ROOT: bind what is this node's alone over the empty file or directory that is there for
+# it; in a directory that the node writes, that may have to be made.
+dl_identity() {
+	dl_from=$dl_run/snapshot/.diskless/identity/${dl_path##*/}
+	[ -e "$dl_from" ] || return 0
+	[ -e "$1$dl_path" ] || case $dl_kind in
+	f) mkdir -p "$1${dl_path%/*}" && : >"$1$dl_path" ;;
+	d) mkdir -p "$1$dl_path" ;;
+	esac 2>/dev/null || :
+	mount -o bind "$dl_from" "$1$dl_path" ||
+		dl_say "$dl_path: what is this node's own there cannot be mounted; passed over"
 }
 
 dl_mount_snapshot() {

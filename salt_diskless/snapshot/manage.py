@@ -21,15 +21,18 @@ from salt_diskless.cluster.ranges import fold
 from salt_diskless.disk import flush, read_untrusted, write_all
 from salt_diskless.image.versions import Version, check_pins, find, published, require_published
 from salt_diskless.snapshot import entries as lists
-from salt_diskless.snapshot import known, seed
+from salt_diskless.snapshot import identity, known, seed
 
 log = logging.getLogger(__name__)
 
 #: The project's own directory in a snapshot, and the list that the node reads while it boots.
 OWN = ".diskless"
 LIST = f"{OWN}/entries"
+IDENTITY = f"{OWN}/{identity.NAME}"
 #: Beside the snapshots: where new ones are made.
 _NEW = ".new"
+#: In that one; no host name begins with a dot.
+_KEYS = ".keys"
 
 
 @dataclass(slots=True)
@@ -62,14 +65,23 @@ class _Done:
 class _Kit:
     """What the nodes of one image with the same entries get; a version is read once for all."""
 
-    def __init__(self, image: Image, version: Version | None, wanted: tuple[lists.Entry, ...]):
+    def __init__(
+        self,
+        image: Image,
+        version: Version | None,
+        wanted: tuple[lists.Entry, ...],
+        host_keys: tuple[str, ...],
+    ):
         self.placed: list[lists.Placed] = []
+        self.identity: list[lists.Placed] = []
         self.absent: list[str] = []
         self.tree = version.path if version else ""
         if version is not None:
             self.placed, self.absent = lists.place(wanted, version.path)
+            self.identity = identity.placed(version.path, host_keys)
         self.kept = [entry for entry in self.placed if entry.how == "persistent"]
-        self.text = "".join(entry.line for entry in self.placed).encode()
+        # Who a node is goes over whatever the entries have there.
+        self.text = "".join(line.line for line in (*self.placed, *self.identity)).encode()
         self.digest = known.digest(self.text)
         self._items: dict[str, list[seed.Item]] = {}
         self._parents: list[seed.Item] | None = None
@@ -133,6 +145,7 @@ def listed(site: Site) -> dict[str, dict[str, object]]:
                 base = path_of(node)
                 there = os.path.isdir(base)
                 missing = [e.path for e in kit.kept if not os.path.lexists(base + e.path)]
+                missing += identity.lacking(f"{base}/{IDENTITY}", kit.identity)
                 found[node.name] = {"path": base, "exists": there, "missing": missing}
     return found
 
@@ -179,18 +192,17 @@ def _kits(
     same: dict[int, list[Node]] = {}
     for node in nodes:
         same.setdefault(id(node.settings), []).append(node)
-    groups: dict[tuple[tuple[lists.Entry, ...], str | None], list[Node]] = {}
+    groups: dict[tuple[tuple[lists.Entry, ...], str | None, tuple[str, ...]], list[Node]] = {}
     for members in same.values():
         settings = members[0].settings
-        groups.setdefault((settings.entries, settings.version), []).extend(members)
-    kits = [
-        (
-            _Kit(image, find(image, pin) if pin else version, lists.merge(image, entries, custom)),
-            members,
-        )
-        for (entries, pin), members in groups.items()
-    ]
-    return kits, lists.list_text(entries for entries, _ in groups)
+        key = (settings.entries, settings.version, settings.host_keys)
+        groups.setdefault(key, []).extend(members)
+    kits = []
+    for (entries, pin, host_keys), members in groups.items():
+        wanted = lists.merge(image, entries, custom)
+        one = find(image, pin) if pin else version
+        kits.append((_Kit(image, one, wanted, host_keys), members))
+    return kits, lists.list_text(entries for entries, *_ in groups)
 
 
 def _image(
@@ -207,19 +219,25 @@ def _image(
         _close_room(base)
     index = known.Known(base)
     made, compared = [], []
-    for kit, nodes in kits:
+    unknown = [
+        (kit, node)
+        for kit, nodes in kits
+        for node in nodes
+        if check or not index.holds(node.name, _list_of(node), kit.digest)
+    ]
+    if not test:
+        _make_keys(base, unknown)
+    for kit, _ in kits:
         for path in kit.absent:
             done.absent.setdefault(path, set()).add(image.name)
-        for node in nodes:
-            if not check and index.holds(node.name, _list_of(node), kit.digest):
-                continue
-            try:
-                if _node(kit, node, done, test, check):
-                    made.append(node)
-                compared.append((node, kit.digest))
-            except OSError as err:
-                reason = f"cannot be seeded: {err.strerror}"
-                done.problems.setdefault((base, reason), []).append(node.name)
+    for kit, node in unknown:
+        try:
+            if _node(kit, node, done, test, check):
+                made.append(node)
+            compared.append((node, kit.digest))
+        except OSError as err:
+            reason = f"cannot be seeded: {err.strerror}"
+            done.problems.setdefault((base, reason), []).append(node.name)
     wanted = text.encode()
     is_new = read_untrusted(f"{base}/files", len(wanted) + 1) != wanted
     if is_new:
@@ -237,6 +255,16 @@ def _image(
         done.problems[base, f"cannot be written: {err.strerror}"] = ["files"]
     finally:
         _close_room(base)
+
+
+def _make_keys(base: str, nodes: list[tuple[_Kit, Node]]) -> None:
+    """Make the SSH host keys that nodes lack, all of them at once."""
+    lacking = {
+        node.name: identity.lacking(f"{path_of(node)}/{IDENTITY}", kit.identity)
+        for kit, node in nodes
+    }
+    if any(lacking.values()):
+        identity.make_keys(f"{_room(base)}/{_KEYS}", lacking)
 
 
 def _keep(index: known.Known, base: str, names: list[str]) -> None:
@@ -294,6 +322,11 @@ def _node(kit: _Kit, node: Node, done: _Done, test: bool, check: bool) -> bool:
             return not test
         if not stat.S_ISDIR(status.st_mode):
             raise OSError(0, "found something that is no directory; move it away", base)
+    unmade = identity.lacking(f"{base}/{IDENTITY}", kit.identity)
+    for path in unmade:
+        done.seeded.setdefault(path, []).append(node.name)
+    if unmade and not test:
+        _add_identity(unmade, node, base)
     missing = [entry for entry in kit.kept if not os.path.lexists(base + entry.path)]
     for entry in missing:
         done.seeded.setdefault(entry.path, []).append(node.name)
@@ -316,6 +349,9 @@ def _make(kit: _Kit, node: Node, base: str) -> None:
         write_all(descriptor, kit.text)
     finally:
         os.close(descriptor)
+    os.mkdir(f"{new}/{IDENTITY}", 0o700)
+    lacking = identity.lacking(f"{new}/{IDENTITY}", kit.identity)
+    tuple(identity.write(f"{new}/{IDENTITY}", lacking, node, f"{os.path.dirname(new)}/{_KEYS}"))
     items = [*kit.parents()]
     for entry in kit.kept:
         items += kit.items(entry)
@@ -333,6 +369,37 @@ def _add(kit: _Kit, entry: lists.Placed, node: Node, base: str) -> None:
             os.rename(room + entry.path, os.path.basename(entry.path), dst_dir_fd=parent)
     finally:
         shutil.rmtree(room)
+
+
+def _add_identity(paths: list[str], node: Node, base: str) -> None:
+    """Give a snapshot that is there what its node's identity lacks, without following any link."""
+    beside = _room(os.path.dirname(base))
+    room = f"{beside}/.identity"
+    os.mkdir(room, 0o700)
+    try:
+        with _own_directory(base, IDENTITY) as own:
+            for name in identity.write(room, paths, node, f"{beside}/{_KEYS}"):
+                os.rename(f"{room}/{name}", name, dst_dir_fd=own)
+    finally:
+        shutil.rmtree(room)
+
+
+@contextlib.contextmanager
+def _own_directory(base: str, path: str) -> Iterator[int]:
+    """Open one of the project's own directories in a snapshot; it is made when it is missing, and
+    one that is a link is an error (ELOOP or ENOTDIR)."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    current = os.open(base, flags)
+    try:
+        for name in path.split("/"):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=current)
+            deeper = os.open(name, flags, dir_fd=current)
+            os.close(current)
+            current = deeper
+        yield current
+    finally:
+        os.close(current)
 
 
 @contextlib.contextmanager
@@ -367,22 +434,12 @@ def _opened(base: str, above: list[seed.Item]) -> Iterator[int]:
 
 
 def _write_list(kit: _Kit, base: str) -> None:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     room = f"{_room(os.path.dirname(base))}/entries"
     with open(room, "wb") as stream:
         os.fchmod(stream.fileno(), 0o600)
         stream.write(kit.text)
-    top = os.open(base, flags)
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(OWN, 0o700, dir_fd=top)
-        own = os.open(OWN, flags, dir_fd=top)
-        try:
-            os.rename(room, os.path.basename(LIST), dst_dir_fd=own)
-        finally:
-            os.close(own)
-    finally:
-        os.close(top)
+    with _own_directory(base, OWN) as own:
+        os.rename(room, os.path.basename(LIST), dst_dir_fd=own)
 
 
 @contextlib.contextmanager

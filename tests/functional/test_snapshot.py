@@ -223,7 +223,7 @@ def test_an_entry_that_a_node_removed_is_seen_and_seeded_again_when_asked(salt_c
 
 def test_on_a_disk_that_is_full_it_says_so_and_no_snapshot_is_half_there(salt_call, pillar, base):
     base.mkdir(exist_ok=True)
-    size = "size=64k,nr_inodes=17"
+    size = "size=64k,nr_inodes=25"
     subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", str(base)], check=True)
     try:
         ret = salt_call(pillar).state("diskless_snapshot.managed")

@@ -220,6 +220,27 @@ def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version
     assert "entry /not/there" in said and "entry /var/link" in said
 
 
+def test_what_is_the_nodes_own_is_bound_over_its_empty_place(shell):
+    own = shell.place / "run/snapshot/.diskless/identity"
+    own.mkdir()
+    for name in ("machine-id", "ssh_host_rsa_key", "random-seed"):
+        (own / name).touch()
+    (shell.place / "root/etc").mkdir()
+    (shell.place / "root/etc/machine-id").touch()
+    (shell.place / "run/snapshot/.diskless/entries").write_text(
+        "f identity 644 0 0 /etc/machine-id\nf identity 600 0 0 /etc/ssh/ssh_host_rsa_key\n"
+        "d identity 700 0 0 /etc/salt/pki\n"
+    )
+    done = shell(f'dl_parse; dl_entries "{shell.place}/root"')
+    assert done.returncode == 0, done.stderr
+    assert shell.said("calls") == [
+        f"mount -o bind {own}/{path.rsplit('/')[-1]} {shell.place}/root{path}"
+        for path in ("/etc/machine-id", "/etc/ssh/ssh_host_rsa_key")
+    ]
+    # As in an entry that the node has had for long, where nothing was there to be bound over.
+    assert (shell.place / "root/etc/ssh/ssh_host_rsa_key").stat().st_size == 0
+
+
 def test_what_is_changed_in_place_is_looked_at_often(shell):
     shell.cmdline(f"{LINE} DISKLESS_LIVE=yes")
     (shell.place / "run/snapshot/.diskless/entries").touch()
