@@ -245,6 +245,11 @@ dl_entries() {
 dl_identity() {
 	dl_from=$dl_run/snapshot/.diskless/identity/${dl_path##*/}
 	[ -e "$dl_from" ] || return 0
+	if [ "$dl_snapshot" = no ]; then
+		{ mkdir -p "$1${dl_path%/*}" && cp -a "$dl_from" "$1${dl_path%/*}/"; } ||
+			dl_say "$dl_path: what is this node's own there cannot be copied; passed over"
+		return
+	fi
 	[ -e "$1$dl_path" ] || case $dl_kind in
 	f) mkdir -p "$1${dl_path%/*}" && : >"$1$dl_path" ;;
 	d) mkdir -p "$1$dl_path" ;;
@@ -355,19 +360,20 @@ dl_fetch() {
 dl_boot() {
 	echo "$dl_node" >"$dl_proc_kernel/hostname"
 	[ -z "$dl_nisdomain" ] || echo "$dl_nisdomain" >"$dl_proc_kernel/domainname"
-	# A root in memory without entries that are kept needs nothing of the server.
-	[ "$dl_root $dl_snapshot" = "ram no" ] || dl_mount_snapshot
+	dl_mount_snapshot
 	case $dl_root in
 	readonly) dl_mount_version "$dl_version" "$1" ;;
 	*) dl_mount_layers "$1" ;;
 	esac
-	[ "$dl_root $dl_snapshot" = "ram no" ] || dl_entries "$1"
+	dl_entries "$1"
 	# Also above a root that can be written: who fills /tmp does not fill the root.
 	for dl_path in /tmp /var/tmp; do
 		mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$1$dl_path" ||
 			dl_say "$dl_path: no tmpfs could be mounted"
 	done
 	dl_stage "version $dl_version handed over to its init"
+	# A root in memory without entries that are kept has what is its own, and needs the server no more.
+	[ "$dl_snapshot" = yes ] || { umount "$dl_run/snapshot" && dl_has_snapshot=''; }
 }
 
 # What a machine says that is no node; then it tries again, in case somebody has added it.

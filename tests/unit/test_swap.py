@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from salt_diskless.boot import pxelinux
+from salt_diskless.boot.roots import Roots
 from salt_diskless.cluster import ClusterError, Swap, parse
 from tests.conftest import CHECKOUT
 from tests.unit.test_node_scripts import LIBRARY, LINE, Shell
@@ -33,9 +34,9 @@ def test_the_kernel_line_says_what_the_pillar_says(howto, given, swap, word):
     howto["nodes"]["node003"]["swap"] = given
     site = parse(howto).served_by("node002")
     assert site.nodes["node003"].settings.swap == swap
-    files = pxelinux.render(
-        site, {"rhel5compute": "20261124T155012"}, {("rhel5compute", "20261124T155012"): "6.1"}
-    )
+    version = "20261124T155012"
+    versions, kernels = {"rhel5compute": version}, {("rhel5compute", version): "6.1"}
+    files = pxelinux.render(site, versions, kernels, Roots())
     words = files["linux-install/pxelinux.cfg/0A08E249"].decode().split()
     assert [found for found in words if found.startswith("DISKLESS_SWAP")] == ([word] * bool(word))
 

@@ -31,7 +31,8 @@ installkernel() {
 }
 
 install() {
-	inst_multiple cat grep ip losetup ls mkdir modprobe mount rm sed sh sha256sum sleep tr udevadm
+	inst_multiple cat cp grep ip losetup ls mkdir modprobe mount rm sed sh sha256sum sleep tr \
+		udevadm umount
 	# What fetches a root that is one file: whichever there is.
 	inst_multiple -o busybox tftp curl
 	inst_simple /usr/lib/salt-diskless/diskless.sh /lib/salt-diskless.sh
