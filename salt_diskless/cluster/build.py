@@ -250,7 +250,7 @@ class _Build:
                 self._add(f"{path}:profile", shown(profile.profile), "end the circle of profiles")
 
     def _check_files(self, settings: schema.SettingsIn, path: str) -> None:
-        for index, found, right in checks.entries([item.path for item in settings.files or ()]):
+        for index, found, right in checks.entries(settings.files or ()):
             self._add(f"{path}:files:{index}", found, right)
 
     def _nodes(
@@ -357,6 +357,9 @@ class _Resolver:
         if image is None or network is None:
             return None
         files, swap, timeout = value("files"), value("swap"), value("timeout")
+        root = value("root", defaults.ROOT)
+        for found, right in checks.overlays(image, files or ()):
+            self.build._add(f"{path}:files", found, right)
         return Settings(
             profile=node.profile or "",
             image=image,
@@ -366,16 +369,17 @@ class _Resolver:
             network=network,
             interface=value("interface", defaults.INTERFACE),
             serial_console=value("serial_console"),
-            root=value("root", defaults.ROOT),
+            root=root,
             overlay_size=value("overlay_size", defaults.OVERLAY_SIZE),
             nfs=value("nfs", defaults.NFS),
             swap=defaults.SWAP if swap is None else Swap(**swap.model_dump()),
             nis_domain=value("nis_domain", network.nis_domain),
             kernel_append=value("kernel_append"),
-            entries=defaults.ENTRIES
+            entries=defaults.entries(root, image.live)
             if files is None
             else tuple(Entry(item.path, item.how) for item in files),
             timeout=Timeout(timeout.after, timeout.then) if timeout else None,
+            localdisk=value("localdisk", defaults.LOCALDISK),
             host_keys=tuple(sorted({*value("host_keys", defaults.HOST_KEYS)})),
         )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from salt_diskless.cluster.errors import Problem, shown
-from salt_diskless.cluster.model import Image, Network, Node, Server
+from salt_diskless.cluster.model import Entry, Image, Network, Node, Server
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.cluster.schema import BootstrapIn
+from salt_diskless.cluster.schema import BootstrapIn, EntryIn
 
 
 def between(
@@ -30,19 +30,35 @@ def between(
     yield from _node_addresses(servers, networks, nodes)
 
 
-def entries(paths: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """Yield ``(index, found, right)`` for each entry that stands twice or below another one."""
+def entries(wanted: Sequence[Entry | EntryIn]) -> Iterator[tuple[int, str, str]]:
+    """Yield ``(index, found, right)`` for each entry that stands twice, or below another one that
+    is no overlay: it would hide part of it, or have no mount point there."""
     seen: dict[str, int] = {}
-    for index, path in enumerate(paths):
-        if path in seen:
-            yield index, path, "leave it out: it stands there twice"
-        seen.setdefault(path, index)
+    for index, entry in enumerate(wanted):
+        if entry.path in seen:
+            yield index, entry.path, "leave it out: it stands there twice"
+        seen.setdefault(entry.path, index)
     for path, index in seen.items():
         parts = path.split("/")
         for depth in range(2, len(parts)):
             above = "/".join(parts[:depth])
-            if above in seen:
+            if above not in seen:
+                continue
+            if wanted[seen[above]].how != "overlay":
                 yield index, path, f"leave it out: it lies below the entry {above}"
+            elif wanted[index].how == "overlay":
+                yield index, path, f"leave it out: it lies below the overlay {above}"
+
+
+def overlays(image: Image, wanted: Sequence[Entry | EntryIn]) -> Iterator[tuple[str, str]]:
+    """Yield ``(found, right)`` for each overlay over what may change below it."""
+    for entry in wanted:
+        if image.live and entry.how == "overlay":
+            yield (
+                f"{entry.path} as overlay",
+                f"make it something else: diskless:images:{image.name}:live has what is below it "
+                "change while nodes run, and nodes would see some of it only",
+            )
 
 
 def bootstrap(given: BootstrapIn) -> Iterator[tuple[str, str, str]]:

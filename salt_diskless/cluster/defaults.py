@@ -11,12 +11,15 @@ OVERLAY_SIZE = "50%"
 NFS = "4.2"
 #: Nothing but memory is there: what is not used is better compressed than in the way.
 SWAP = Swap("zram")
+LOCALDISK = "diskless-local"
 #: A key of RSA takes a second to make, a hundred times as long: only who asks for it gets one.
 HOST_KEYS = ("ed25519", "ecdsa")
 
 #: The project's own list of what a node may write. An entry that an image does not have is passed
 #: over. Small on purpose: a snapshot costs kilobytes, and what is state of this boot is in memory.
 ENTRIES = (
+    # So that programs can replace files in it: vipw, useradd, a DHCP client.
+    Entry("/etc", "overlay"),
     Entry("/etc/adjtime"),
     Entry("/etc/salt"),
     Entry("/root"),
@@ -33,3 +36,11 @@ ENTRIES = (
     Entry("/var/log"),
     Entry("/var/spool"),
 )
+
+
+def entries(root: str, live: bool) -> tuple[Entry, ...]:
+    """Return the list for a root mode. What lies below an overlay must not change while a node
+    runs, and where the whole root is one it needs no other."""
+    if root == ROOT and not live:
+        return ENTRIES
+    return tuple(entry for entry in ENTRIES if entry.how != "overlay")

@@ -14,7 +14,8 @@ from salt_diskless.cluster.errors import DisklessError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One path that a node may write, and ``how``: ``persistent`` or ``tmpfs``."""
+    """One path that a node may write, and ``how``: ``persistent``, ``tmpfs``, ``copy``, ``overlay``
+    or ``localdisk``."""
 
     path: str
     how: str = "persistent"
@@ -187,6 +188,8 @@ class Settings:
         there is one: tmpfs(5), ``size``.
     host_keys
         The types of SSH host keys that the server makes for it.
+    localdisk
+        The label of the file system that entries on a local disk are in.
     """
 
     profile: str
@@ -206,6 +209,7 @@ class Settings:
     entries: tuple[Entry, ...]
     timeout: Timeout | None
     host_keys: tuple[str, ...]
+    localdisk: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -40,6 +33,7 @@ _SIZE = re.compile(r"[1-9][0-9]{0,5}[MG]")
 #: swap.h has 16 bytes for it.
 _SWAP_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,54}")
+_LABEL_OF_DISK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,15}")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
 _SLS = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252})")
@@ -170,9 +164,11 @@ def _entry_path(value: str) -> str:
     for taken in NEVER_AN_ENTRY:
         if value == taken or value.startswith(taken + "/"):
             raise ValueError(f"leave it out: {taken} is in memory on every node")
-    if value in ("/etc", "/usr", "/var", "/bin", "/sbin", "/lib", "/lib64", "/boot"):
-        raise ValueError("name the directories below it that nodes write, not all of it")
     return value
+
+
+#: Only as an overlay: what a node kept of them would not go with its next version.
+_ONLY_OVER = ("/etc", "/usr", "/var", "/bin", "/sbin", "/lib", "/lib64", "/boot")
 
 
 def _location(value: str) -> str:
@@ -330,7 +326,18 @@ class ImageIn(_Strict):
 
 class EntryIn(_Strict):
     path: EntryPath
-    how: Literal["persistent", "tmpfs"] = "persistent"
+    how: Literal["persistent", "tmpfs", "copy", "overlay", "localdisk"] = "persistent"
+
+    @model_validator(mode="after")
+    def _fits(self) -> EntryIn:
+        if self.how != "overlay" and self.path in _ONLY_OVER:
+            raise ValueError(
+                "name the directories below it that nodes write, not all of it; or make it an "
+                "overlay"
+            )
+        if self.how == "overlay" and ":" in self.path:
+            raise ValueError("make it something else: the path of an overlay has no colon")
+        return self
 
 
 class TimeoutIn(_Strict):
@@ -412,6 +419,10 @@ class SettingsIn(_Strict):
         | None
     ) = None
     files: list[Annotated[EntryIn, BeforeValidator(_entry)]] | None = None
+    localdisk: (
+        Annotated[str, _text("give a file system's label, like diskless-local", _LABEL_OF_DISK)]
+        | None
+    ) = None
     host_keys: list[Literal["ed25519", "ecdsa", "rsa"]] | None = None
 
 

@@ -22,6 +22,7 @@ _DRACUT = "/usr/lib/dracut/modules.d/50salt-diskless"
 
 _ALWAYS = (
     ("diskless.sh", "/usr/lib/salt-diskless/diskless.sh", 0o644),
+    ("keep.sh", "/usr/lib/salt-diskless/keep.sh", 0o644),
     ("swap/swap", "/usr/lib/salt-diskless/swap", 0o755),
     ("swap/diskless-swap.service", "/usr/lib/systemd/system/diskless-swap.service", 0o644),
     ("swap/wanted.conf", "/usr/lib/systemd/system/multi-user.target.d/diskless-swap.conf", 0o644),

@@ -19,6 +19,8 @@ dl_cmdline=${dl_cmdline:-/proc/cmdline}
 dl_kmsg=${dl_kmsg:-/dev/kmsg}
 dl_proc_kernel=${dl_proc_kernel:-/proc/sys/kernel}
 dl_run=${dl_run:-/run/diskless}
+dl_units=${dl_units:-/run/systemd/system}
+dl_overlays='' dl_has_disk=''
 dl_proc=${dl_proc:-/proc}
 dl_screen=${dl_screen:-/dev/tty0}
 
@@ -216,7 +218,9 @@ dl_nfs_mount() {
 }
 
 # dl_entries ROOT: bind what the node may write over its read-only root. The list is the server's:
-#   <d|f> <persistent|tmpfs|identity> <mode> <uid> <gid> <path>
+#   <d|f> <persistent|tmpfs|copy|overlay|localdisk=LABEL|identity> <mode> <uid> <gid> <path>
+# An initramfs needs for it: mount, umount, mkdir, rm, mv, sed, chmod, chown, ln and `cp -a`, the kernel's
+# overlay, and for localdisk util-linux's blkid, the file system and the disk's driver.
 dl_entries() {
 	dl_list=$dl_run/snapshot/.diskless/entries
 	if [ ! -r "$dl_list" ]; then
@@ -234,10 +238,118 @@ dl_entries() {
 			continue
 		fi
 		case $dl_how in
-		tmpfs) mount -t tmpfs -o "nosuid,nodev,mode=$dl_mode,uid=$dl_uid,gid=$dl_gid" tmpfs "$1$dl_path" ;;
-		*) mount -o bind "$dl_run/snapshot$dl_path" "$1$dl_path" ;;
+		tmpfs) dl_empty "$1" ;;
+		copy) dl_copy "$1" ;;
+		overlay) dl_overlay "$1" ;;
+		localdisk=*) dl_local "$1" "${dl_how#*=}" ;;
+		*) dl_persistent "$1" ;;
 		esac || dl_say "entry $dl_path ($dl_how): cannot be mounted; passed over"
 	done <"$dl_list"
+	[ ! -s "$dl_run/kept" ] || dl_keep
+}
+
+# dl_tmpfs DIRECTORY: memory that looks like the entry's directory.
+dl_tmpfs() {
+	mount -t tmpfs -o "nosuid,nodev,mode=$dl_mode,uid=$dl_uid,gid=$dl_gid" tmpfs "$1"
+}
+
+# dl_file: make room for the entry, a single file, in memory; dl_at is its name.
+dl_file() {
+	dl_at=$dl_run/files$dl_path
+	mkdir -p "${dl_at%/*}"
+}
+
+# dl_empty ROOT: the entry, empty, in memory.
+dl_empty() {
+	if [ "$dl_kind" = d ]; then
+		dl_tmpfs "$1$dl_path"
+	else
+		dl_file && : >"$dl_at" && chmod "$dl_mode" "$dl_at" && chown "$dl_uid:$dl_gid" "$dl_at" &&
+			mount -o bind "$dl_at" "$1$dl_path"
+	fi
+}
+
+# dl_copy ROOT: the entry in memory, as the version has it.
+dl_copy() {
+	if [ "$dl_kind" = f ]; then
+		dl_file && cp -a "$1$dl_path" "$dl_at" && mount -o bind "$dl_at" "$1$dl_path"
+		return
+	fi
+	mkdir -p "$dl_run/copy" && dl_tmpfs "$dl_run/copy" || return 1
+	cp -a "$1$dl_path/." "$dl_run/copy/" && mount -o bind "$dl_run/copy" "$1$dl_path"
+	dl_code=$?
+	umount "$dl_run/copy" # The bind stays.
+	return "$dl_code"
+}
+
+# dl_overlay ROOT: the version's directory with memory over it, so that any file can be replaced.
+dl_overlay() {
+	dl_at=$dl_run/overlay$dl_path
+	mkdir -p "$dl_at" && mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs "$dl_at" || return 1
+	mkdir "$dl_at/upper" "$dl_at/work" && chmod "$dl_mode" "$dl_at/upper" &&
+		chown "$dl_uid:$dl_gid" "$dl_at/upper" && mount -t overlay \
+		-o "lowerdir=$1$dl_path,upperdir=$dl_at/upper,workdir=$dl_at/work" overlay "$1$dl_path" || return 1
+	dl_overlays="$dl_overlays $dl_path"
+	# systemd takes a version that it can write for one that it has to bring up to date at each boot.
+	[ "$dl_path" != /etc ] || : >"$1/etc/.updated"
+}
+
+# dl_persistent ROOT: the entry in the node's snapshot. A file in an overlay is copied there, since a
+# bound one cannot be replaced, and copied back when it has changed.
+dl_persistent() {
+	if [ "$dl_kind" = f ]; then
+		for dl_above in $dl_overlays; do
+			case $dl_path in
+			"$dl_above"/*)
+				cp -a "$dl_run/snapshot$dl_path" "$1$dl_path" && echo "$dl_path" >>"$dl_run/kept"
+				return
+				;;
+			esac
+		done
+	fi
+	mount -o bind "$dl_run/snapshot$dl_path" "$1$dl_path"
+}
+
+# Have systemd look for changes of what is to be copied back (systemd.path(5)).
+dl_keep() {
+	mkdir -p "$dl_units/multi-user.target.wants"
+	{
+		printf '[Unit]\nDescription=Changes of files that this diskless node keeps\n[Path]\n'
+		sed 's/^/PathChanged=/' "$dl_run/kept"
+	} >"$dl_units/diskless-keep.path"
+	printf '[Unit]\nDescription=%s\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nExecStart=%s\n' \
+		'Keep files of this diskless node in its snapshot' '/bin/sh /usr/lib/salt-diskless/keep.sh' \
+		>"$dl_units/diskless-keep.service"
+	ln -sf ../diskless-keep.path "$dl_units/multi-user.target.wants/diskless-keep.path"
+}
+
+# dl_local ROOT LABEL: the entry on the file system of a local disk, seeded where it has none yet; in
+# memory where there is no such disk.
+dl_local() {
+	if ! dl_localdisk "$2"; then
+		dl_say "entry $dl_path: no disk here has a file system labelled $2; in memory, gone when off"
+		dl_empty "$1"
+		return
+	fi
+	dl_at=$dl_run/local$dl_path
+	if [ ! -e "$dl_at" ]; then
+		rm -rf "$dl_at.diskless-new"
+		mkdir -p "${dl_at%/*}" && cp -a "$1$dl_path" "$dl_at.diskless-new" &&
+			mv "$dl_at.diskless-new" "$dl_at" || return 1
+	fi
+	mount -o bind "$dl_at" "$1$dl_path"
+}
+
+# dl_localdisk LABEL: mount the local disk, once.
+dl_localdisk() {
+	if [ -z "$dl_has_disk" ]; then
+		dl_has_disk=no
+		dl_device=$(blkid -l -o device -t "LABEL=$1") && [ -n "$dl_device" ] || return 1
+		mkdir -p "$dl_run/local"
+		mount -t "$(blkid -o value -s TYPE "$dl_device")" "$dl_device" "$dl_run/local" || return 1
+		dl_has_disk=yes
+	fi
+	[ "$dl_has_disk" = yes ]
 }
 
 # dl_identity ROOT: bind what is this node's alone over the empty file or directory that is there for

@@ -16,9 +16,10 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from salt_diskless.cluster import DisklessError, Image, Node, Site
+from salt_diskless.cluster import DisklessError, Image, Node, Settings, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.disk import flush, read_untrusted, write_all
+from salt_diskless.image import identity as image_identity
 from salt_diskless.image.versions import Version, check_pins, find, published, require_published
 from salt_diskless.snapshot import entries as lists
 from salt_diskless.snapshot import identity, known, seed
@@ -70,15 +71,15 @@ class _Kit:
         image: Image,
         version: Version | None,
         wanted: tuple[lists.Entry, ...],
-        host_keys: tuple[str, ...],
+        settings: Settings,
     ):
         self.placed: list[lists.Placed] = []
         self.identity: list[lists.Placed] = []
         self.absent: list[str] = []
         self.tree = version.path if version else ""
         if version is not None:
-            self.placed, self.absent = lists.place(wanted, version.path)
-            self.identity = identity.placed(version.path, host_keys)
+            self.placed, self.absent = lists.place(wanted, version.path, settings.localdisk)
+            self.identity = identity.placed(version.path, settings.host_keys)
         self.kept = [entry for entry in self.placed if entry.how == "persistent"]
         # Who a node is goes over whatever the entries have there.
         self.text = "".join(line.line for line in (*self.placed, *self.identity)).encode()
@@ -123,7 +124,7 @@ def managed(site: Site, *, test: bool = False, check: bool = False) -> dict[str,
     done = _Done()
     for image in site.images.values():
         if kits[image.name]:
-            with contextlib.nullcontext() if test else _locked(image):
+            with contextlib.nullcontext() if test else locked(image):
                 _image(image, kits[image.name], texts[image.name], done, test, check)
     if done.problems:
         raise DisklessError(
@@ -163,6 +164,18 @@ def unused(site: Site) -> list[str]:
     return sorted(left)
 
 
+def with_minion(site: Site, image: Image) -> list[Node]:
+    """Return the nodes of an image that have a snapshot and, in their version, a Salt minion."""
+    place = image_identity.MINION_KEYS
+    return [
+        node
+        for kit, nodes in _kits(site, image, lists.custom(image), True)[0]
+        if any(one.path == place for one in kit.identity)
+        for node in nodes
+        if os.path.isdir(path_of(node)) and not os.path.islink(path_of(node))
+    ]
+
+
 def usage(node: Node) -> int:
     """Return the bytes that a node's snapshot takes on the disk."""
     total = 0
@@ -192,17 +205,18 @@ def _kits(
     same: dict[int, list[Node]] = {}
     for node in nodes:
         same.setdefault(id(node.settings), []).append(node)
-    groups: dict[tuple[tuple[lists.Entry, ...], str | None, tuple[str, ...]], list[Node]] = {}
+    groups: dict[object, list[Node]] = {}
     for members in same.values():
         settings = members[0].settings
-        key = (settings.entries, settings.version, settings.host_keys)
+        key = (settings.entries, settings.version, settings.host_keys, settings.localdisk)
         groups.setdefault(key, []).extend(members)
     kits = []
-    for (entries, pin, host_keys), members in groups.items():
-        wanted = lists.merge(image, entries, custom)
-        one = find(image, pin) if pin else version
-        kits.append((_Kit(image, one, wanted, host_keys), members))
-    return kits, lists.list_text(entries for entries, *_ in groups)
+    for members in groups.values():
+        settings = members[0].settings
+        wanted = lists.merge(image, settings.entries, custom)
+        one = find(image, settings.version) if settings.version else version
+        kits.append((_Kit(image, one, wanted, settings), members))
+    return kits, lists.list_text(members[0].settings.entries for members in groups.values())
 
 
 def _image(
@@ -216,7 +230,7 @@ def _image(
     base = f"{image.location}/snapshot"
     if not test:
         os.makedirs(base, mode=0o755, exist_ok=True)
-        _close_room(base)
+        close_room(base)
     index = known.Known(base)
     made, compared = [], []
     unknown = [
@@ -254,7 +268,7 @@ def _image(
     except OSError as err:
         done.problems[base, f"cannot be written: {err.strerror}"] = ["files"]
     finally:
-        _close_room(base)
+        close_room(base)
 
 
 def _make_keys(base: str, nodes: list[tuple[_Kit, Node]]) -> None:
@@ -264,7 +278,7 @@ def _make_keys(base: str, nodes: list[tuple[_Kit, Node]]) -> None:
         for kit, node in nodes
     }
     if any(lacking.values()):
-        identity.make_keys(f"{_room(base)}/{_KEYS}", lacking)
+        identity.make_keys(f"{beside(base)}/{_KEYS}", lacking)
 
 
 def _keep(index: known.Known, base: str, names: list[str]) -> None:
@@ -284,14 +298,14 @@ def _bring_in(base: str, made: list[Node], dirty: bool) -> None:
 
 def _replace(base: str, name: str, content: bytes, mode: int) -> None:
     """Write a file that lies beside the snapshots, by one rename."""
-    new = f"{_room(base)}/{name}"
+    new = f"{beside(base)}/{name}"
     with open(new, "wb") as stream:
         os.fchmod(stream.fileno(), mode)
         stream.write(content)
     os.rename(new, f"{base}/{name}")
 
 
-def _room(base: str) -> str:
+def beside(base: str) -> str:
     """Return the directory beside the snapshots that new things are made in."""
     room = f"{base}/{_NEW}"
     with contextlib.suppress(FileExistsError):
@@ -299,7 +313,7 @@ def _room(base: str) -> str:
     return room
 
 
-def _close_room(base: str) -> None:
+def close_room(base: str) -> None:
     """Remove what new things were made in, now or by a run that was killed."""
     if os.path.lexists(f"{base}/{_NEW}"):
         shutil.rmtree(f"{base}/{_NEW}")
@@ -341,7 +355,7 @@ def _node(kit: _Kit, node: Node, done: _Done, test: bool, check: bool) -> bool:
 
 def _make(kit: _Kit, node: Node, base: str) -> None:
     """Make a whole snapshot beside the others; one rename will bring it in."""
-    new = f"{_room(os.path.dirname(base))}/{node.name}"
+    new = f"{beside(os.path.dirname(base))}/{node.name}"
     os.mkdir(new, 0o700)
     os.mkdir(f"{new}/{OWN}", 0o700)
     descriptor = os.open(f"{new}/{LIST}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -360,7 +374,7 @@ def _make(kit: _Kit, node: Node, base: str) -> None:
 
 def _add(kit: _Kit, entry: lists.Placed, node: Node, base: str) -> None:
     """Seed one entry into a snapshot that is there, without following any link in it."""
-    room = f"{_room(os.path.dirname(base))}/entry"
+    room = f"{beside(os.path.dirname(base))}/entry"
     os.mkdir(room, 0o700)
     try:
         above = [item for item in kit.parents() if entry.path.startswith(item.path + "/")]
@@ -373,27 +387,28 @@ def _add(kit: _Kit, entry: lists.Placed, node: Node, base: str) -> None:
 
 def _add_identity(paths: list[str], node: Node, base: str) -> None:
     """Give a snapshot that is there what its node's identity lacks, without following any link."""
-    beside = _room(os.path.dirname(base))
-    room = f"{beside}/.identity"
+    room = f"{beside(os.path.dirname(base))}/.identity"
     os.mkdir(room, 0o700)
     try:
-        with _own_directory(base, IDENTITY) as own:
-            for name in identity.write(room, paths, node, f"{beside}/{_KEYS}"):
+        with own_directory(base, IDENTITY) as own:
+            for name in identity.write(room, paths, node, f"{os.path.dirname(room)}/{_KEYS}"):
                 os.rename(f"{room}/{name}", name, dst_dir_fd=own)
     finally:
         shutil.rmtree(room)
 
 
 @contextlib.contextmanager
-def _own_directory(base: str, path: str) -> Iterator[int]:
-    """Open one of the project's own directories in a snapshot; it is made when it is missing, and
-    one that is a link is an error (ELOOP or ENOTDIR)."""
+def own_directory(base: str, path: str, *, make: bool = True) -> Iterator[int]:
+    """Open one of the project's own directories in a snapshot; it is made when it is missing (or
+    ``make`` is false, and that is an error), and one that is a link is an error, too (ELOOP or
+    ENOTDIR)."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     current = os.open(base, flags)
     try:
         for name in path.split("/"):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=current)
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=current)
             deeper = os.open(name, flags, dir_fd=current)
             os.close(current)
             current = deeper
@@ -434,16 +449,16 @@ def _opened(base: str, above: list[seed.Item]) -> Iterator[int]:
 
 
 def _write_list(kit: _Kit, base: str) -> None:
-    room = f"{_room(os.path.dirname(base))}/entries"
+    room = f"{beside(os.path.dirname(base))}/entries"
     with open(room, "wb") as stream:
         os.fchmod(stream.fileno(), 0o600)
         stream.write(kit.text)
-    with _own_directory(base, OWN) as own:
+    with own_directory(base, OWN) as own:
         os.rename(room, os.path.basename(LIST), dst_dir_fd=own)
 
 
 @contextlib.contextmanager
-def _locked(image: Image) -> Iterator[None]:
+def locked(image: Image) -> Iterator[None]:
     """Wait for the image's other runs: two at once seed each node once."""
     os.makedirs(image.location, mode=0o755, exist_ok=True)
     with open(f"{image.location}/.snapshot-lock", "a", encoding="utf-8") as lock:

@@ -1,0 +1,121 @@
+"""Two nodes of one image: each is itself, over reboots too, and writes what its entries let it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.lab import Lab, Node
+from tests.lab.patience import Patience
+
+NAMES = ("node001", "node002")
+KEPT = ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"]
+FILES: list[Any] = [
+    {"path": "/etc", "how": "overlay"},
+    *KEPT,
+    "/var/log",
+    "/var/lib/logrotate",
+    {"path": "/opt", "how": "copy"},
+    {"path": "/usr/lib/os-release", "how": "copy"},
+    {"path": "/mnt", "how": "localdisk"},
+]
+
+
+@pytest.fixture(scope="module")
+def nodes(lab: Lab) -> dict[str, Node]:
+    """Two nodes that are up, of a golden root that has an sshd's settings and a minion's."""
+    server = lab.server
+    upper = server.diskless / "upper"
+    for path in ("etc/ssh", "etc/salt/minion.d", "opt/tool"):
+        (upper / path).mkdir(parents=True)
+    (upper / "etc/ssh/sshd_config").write_text("UsePAM no\n")
+    (upper / "etc/ssh/ssh_host_ed25519_key").write_text("the golden node's\n")
+    (upper / "etc/salt/minion").write_text("master: 10.141.0.1\n")
+    (upper / "opt/tool/settings").write_text("the image's\n")
+    for name in ("golden", "work"):
+        server.run("mkdir", f"/diskless/{name}")
+    layers = "lowerdir=/srv/golden,upperdir=/diskless/upper,workdir=/diskless/work"
+    server.run("mount", "-t", "overlay", "-o", layers, "overlay", "/diskless/golden")
+    pillar = lab.pillar(2, files=FILES)
+    pillar["diskless"]["images"]["debian"]["source"] = {"directory": "/diskless/golden"}
+    server.write_pillar(pillar)
+    server.salt_call("state.apply", "diskless")
+    for name in NAMES:
+        lab.power_on(name)
+    for name in NAMES:
+        lab.nodes[name].wait_for("login")
+    return lab.nodes
+
+
+IDENTITY = (
+    *("/etc/hostname", "/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key"),
+    *("/etc/ssh/ssh_host_ecdsa_key.pub", "/etc/salt/minion.d/99-diskless-id.conf"),
+)
+
+
+def identity(node: Node) -> list[str]:
+    """Return who a node is, file by file."""
+    return [node.run(f"cat {path}") for path in IDENTITY]
+
+
+def test_each_node_is_itself(nodes: dict[str, Node]):
+    one, other = (identity(nodes[name]) for name in NAMES)
+    assert one[0] == "node001" and other[0] == "node002"
+    assert all(one) and all(one[n] != other[n] for n in range(len(IDENTITY)))
+    for name in NAMES:
+        node = nodes[name]
+        assert node.run("hostname") == name
+        assert len(node.run("cat /etc/machine-id")) == 32
+        assert node.run("stat -c '%a %u' /etc/ssh/ssh_host_ed25519_key") == "600 0"
+        assert node.run("stat -c %s /var/lib/systemd/random-seed") == "512"
+        assert f"id: '{name}'" in node.run("cat /etc/salt/minion.d/99-diskless-id.conf")
+
+
+def test_without_the_local_disk_it_is_said_and_the_entry_is_in_memory(nodes: dict[str, Node]):
+    node = nodes["node001"]
+    assert "entry /mnt: no disk here has a file system labelled diskless-local" in node.console
+    node.run("touch /mnt/mine")
+
+
+def test_programs_replace_files_in_etc(nodes: dict[str, Node]):
+    node = nodes["node001"]
+    assert node.run("systemctl --failed --no-legend --plain") == ""
+    node.run("useradd -M -u 4711 tester && echo tester:secret | chpasswd -c SHA256")
+    # vipw takes a file of the same second for an unchanged one.
+    node.run("printf 'sed -i s,/home/tester,/root, $1; touch -d 2001-01-01 $1' > /tmp/edit")
+    node.run("EDITOR='sh /tmp/edit' vipw")
+    node.run("echo old > /var/log/some")
+    node.run("printf '/var/log/some {\\nrotate 2\\nsu root root\\n}\\n' > /tmp/c")
+    node.run("logrotate -f /tmp/c && test -s /var/log/some.1 && test -s /var/lib/logrotate/status")
+    node.run("rm -f /etc/resolv.conf && echo nameserver 192.0.2.1 > /etc/resolv.conf")
+    node.run(
+        "new_domain_name_servers=192.0.2.53 interface=lo new_ip_address=127.0.9.1 "
+        "new_subnet_mask=255.255.255.0 reason=BOUND /sbin/dhclient-script"
+    )
+    assert "nameserver 192.0.2.53" in node.run("cat /etc/resolv.conf")
+
+
+def test_after_its_next_boot_a_node_is_the_same_and_what_is_kept_is_there(
+    lab: Lab, nodes: dict[str, Node]
+):
+    node = nodes["node001"]
+    before = identity(node)
+    node.run("echo mine > /opt/tool/settings && echo mine > /usr/lib/os-release")
+    shadow = lab.server.diskless / "debian/snapshot/node001/etc/shadow"
+    passwd = shadow.with_name("passwd")
+    patience = Patience(60)
+    while "tester:x:4711:4711::/root:" not in passwd.read_text() or "tester:$5$" not in (
+        shadow.read_text()
+    ):
+        assert not patience.is_over, node.run("systemctl status diskless-keep.path", check=False)
+        time.sleep(0.2)
+    assert shadow.stat().st_mode & 0o777 == 0o640
+    # Without a word to it, as in a power cut.
+    lab.power_on("node001").wait_for("login")
+    again = lab.nodes["node001"]
+    assert identity(again) == before
+    assert again.run("id -u tester") == "4711"
+    assert again.run("cat /opt/tool/settings") == "the image's"
+    assert again.run("grep -c mine /usr/lib/os-release", check=False) == "0"
