@@ -77,6 +77,20 @@ def problem(role: str = "server", image: str | None = None, live: bool = False) 
 
 
 @adapter.execution
+def servers() -> list[str]:
+    """
+    Return the minion ids of all boot servers, for the master's orchestrations.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.servers
+    """
+    return list(adapter.cluster(__pillar__).servers)
+
+
+@adapter.execution
 def plan() -> dict[str, Any]:
     """
     Return what ``state.apply diskless`` would change in snapshots, swap files and

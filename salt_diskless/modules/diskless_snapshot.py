@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import salt.crypt
+
 from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.ranges import expand
-from salt_diskless.snapshot import manage
+from salt_diskless.snapshot import manage, minions
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -76,3 +78,28 @@ def apply_(test: bool = False, check: bool = False) -> dict[str, Any]:
         salt-call diskless_snapshot.apply test=True
     """
     return manage.managed(adapter.site(__pillar__, __opts__), test=test, check=check)
+
+
+@adapter.execution
+def minion_keys(but: list[str] | None = None) -> dict[str, str]:
+    """
+    Make the keys of the nodes' Salt minions in their snapshots, where the version has a minion and
+    there is no pair yet, and return the public ones. ``diskless.accept_keys``, the master's runner,
+    asks for them; the private ones stay where they are.
+
+    but
+        Nodes that are left alone: those whose key the master has.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node002 diskless_snapshot.minion_keys
+    """
+    return minions.keys(adapter.site(__pillar__, __opts__), _make_pair, but or ())
+
+
+def _make_pair(directory: str) -> None:
+    # 3006 has one function that makes and writes them; 3008 calls it write_keys.
+    write = getattr(salt.crypt, "write_keys", salt.crypt.gen_keys)
+    write(directory, "minion", 2048)

@@ -25,7 +25,8 @@ FILES: list[Any] = [
 
 @pytest.fixture(scope="module")
 def nodes(lab: Lab) -> dict[str, Node]:
-    """Two nodes that are up, of a golden root that has an sshd's settings and a minion's."""
+    """Two nodes that are up, of a golden root that has an sshd's settings and a minion's; node001
+    has entries of its own, node002 the project's."""
     server = lab.server
     upper = server.diskless / "upper"
     for path in ("etc/ssh", "etc/salt/minion.d", "opt/tool"):
@@ -38,7 +39,8 @@ def nodes(lab: Lab) -> dict[str, Node]:
         server.run("mkdir", f"/diskless/{name}")
     layers = "lowerdir=/srv/golden,upperdir=/diskless/upper,workdir=/diskless/work"
     server.run("mount", "-t", "overlay", "-o", layers, "overlay", "/diskless/golden")
-    pillar = lab.pillar(2, files=FILES)
+    pillar = lab.pillar(2)
+    pillar["diskless"]["nodes"]["node001"]["files"] = FILES
     pillar["diskless"]["images"]["debian"]["source"] = {"directory": "/diskless/golden"}
     server.write_pillar(pillar)
     server.salt_call("state.apply", "diskless")
@@ -79,8 +81,9 @@ def test_without_the_local_disk_it_is_said_and_the_entry_is_in_memory(nodes: dic
     node.run("touch /mnt/mine")
 
 
-def test_programs_replace_files_in_etc(nodes: dict[str, Node]):
-    node = nodes["node001"]
+@pytest.mark.parametrize("name", NAMES)
+def test_programs_replace_files_in_etc(nodes: dict[str, Node], name: str):
+    node = nodes[name]
     assert node.run("systemctl --failed --no-legend --plain") == ""
     node.run("useradd -M -u 4711 tester && echo tester:secret | chpasswd -c SHA256")
     # vipw takes a file of the same second for an unchanged one.

@@ -72,6 +72,7 @@ def run(
 
     yield inside
     subprocess.run(["umount", "-R", root], check=True)
+    subprocess.run(["umount", tmp_path / "run/diskless/overlay/etc"], check=True)
 
 
 def kept(tmp_path: pathlib.Path, run: Run) -> pathlib.Path:

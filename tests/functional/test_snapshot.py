@@ -107,6 +107,7 @@ def test_files_custom_goes_to_every_node_and_is_never_written(salt_call, pillar,
     [
         ("relative", "absolute path"),
         ("/var/log/x", "below the entry /var/log"),
+        ("/var overlay\n/var/cache overlay", "below the overlay /var"),
         ("/tmp/x", "in memory"),
         ("/a sometimes", "persistent"),
         ("/a tmpfs more", "at most one word"),
@@ -122,6 +123,28 @@ def test_a_wrong_line_in_files_custom_is_named_and_nothing_is_changed(
     assert ret.result is False
     assert "files.custom" in ret.comment and says in ret.comment
     assert listing() == before
+
+
+def test_the_list_says_how_and_on_which_disk(salt_call, pillar, base):
+    pillar["profiles"]["compute"]["files"] = [
+        {"path": "/etc", "how": "overlay"},
+        "/etc/passwd",
+        {"path": "/root", "how": "localdisk"},
+        {"path": "/var/log", "how": "copy"},
+    ]
+    pillar["nodes"]["node003"]["localdisk"] = "scratch"
+    salt_call(pillar).state("diskless_snapshot.managed")
+    for name, label in (("node001", "diskless-local"), ("node003", "scratch")):
+        lines = (base / name / ".diskless/entries").read_text().splitlines()
+        assert lines[:4] == [
+            "d overlay 755 0 0 /etc",
+            "f persistent 644 0 0 /etc/passwd",
+            f"d localdisk={label} 755 0 0 /root",
+            "d copy 755 0 0 /var/log",
+        ]
+        assert (base / name / "etc/passwd").is_file()
+        assert not (base / name / "root").exists()
+    assert salt_call(pillar).state("diskless_snapshot.managed").changes == {}
 
 
 def test_an_entry_that_the_version_does_not_have_is_passed_over(salt_call, pillar, base):

@@ -99,14 +99,14 @@ def orchestrate(master, runner):
     """Return a function that has the master orchestrate the golden machines of a pillar, and
     returns the states in the order of the run."""
 
-    def run(cluster: dict) -> dict[str, dict]:
+    def run(cluster: dict, sls: str = "golden") -> dict[str, dict]:
         text = yaml.safe_dump({"diskless": cluster})
         tree = master.pillar_tree.base
         with (
             tree.temp_file("top.sls", "base: {'*': [cluster]}"),
             tree.temp_file("cluster.sls", text),
         ):
-            done = runner("state.orchestrate", "diskless.orch.golden")
+            done = runner("state.orchestrate", f"diskless.orch.{sls}")
         (states,) = done.data["data"].values()
         assert isinstance(states, dict), states
         return dict(sorted(states.items(), key=lambda state: state[1]["__run_num__"]))

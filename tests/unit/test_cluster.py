@@ -104,6 +104,19 @@ def test_all_problems_are_named_at_once(howto):
         ({"files": ["/var/log", "/var/log"]}, "files:1", "twice"),
         ({"files": ["/tmp/x"]}, "files:0:path", "in memory"),
         ({"files": ["/etc/../x"]}, "files:0:path", "absolute path"),
+        ({"files": ["/etc"]}, "files:0", "make it an overlay"),
+        (
+            {"files": [{"path": "/etc", "how": "overlay"}, {"path": "/etc/x", "how": "overlay"}]},
+            *("files:1", "below the overlay /etc"),
+        ),
+        (
+            {"files": [{"path": "/opt", "how": "copy"}, {"path": "/opt/x", "how": "tmpfs"}]},
+            *("files:1", "below the entry /opt"),
+        ),
+        ({"files": [{"path": "/a:b", "how": "overlay"}]}, "files:0", "has no colon"),
+        ({"files": [{"path": "/opt", "how": "link"}]}, "files:0:how", "'localdisk'"),
+        ({"localdisk": "/dev/sda1"}, "localdisk", "file system's label"),
+        ({"host_keys": ["dsa"]}, "host_keys:0", "'ed25519'"),
         ({"files": [{"path": "/a", "hwo": "tmpfs"}]}, "files:0:hwo", "did you mean how?"),
         ({"kernel_append": "a\nb"}, "kernel_append", "words"),
         ({"kernel_append": 'a="b"'}, "kernel_append", "words"),
@@ -140,6 +153,27 @@ def test_a_wrong_node_is_refused(howto, change, path, says):
 @pytest.mark.parametrize("name", ["-a", "a_b", "a..b", "a.", "x" * 64, "a b", "", "nöde", 7])
 def test_a_name_that_is_no_host_name_is_refused(howto, name):
     assert any(path.startswith("diskless:nodes:") for path in problems(with_node(howto, name)))
+
+
+@pytest.mark.parametrize("how", ["persistent", "tmpfs", "copy", "localdisk"])
+def test_any_entry_but_an_overlay_may_lie_in_an_overlay(howto, how):
+    files = [{"path": "/etc/salt", "how": how}, {"path": "/etc", "how": "overlay"}]
+    pillar = with_node(howto, files=files, localdisk="scratch-1", host_keys=["rsa", "ecdsa"])
+    settings = parse(pillar).nodes["extra"].settings
+    assert (settings.entries[0].path, settings.entries[0].how) == ("/etc/salt", how)
+    assert (settings.localdisk, settings.host_keys) == ("scratch-1", ("ecdsa", "rsa"))
+
+
+def test_what_is_changed_in_place_has_no_overlay(howto):
+    def overlays() -> list[str]:
+        entries = parse(howto).nodes["node003"].settings.entries
+        return [entry.path for entry in entries if entry.how == "overlay"]
+
+    assert overlays() == ["/etc"]
+    howto["images"]["rhel5compute"]["live"] = True
+    assert overlays() == []
+    found = problems(with_node(howto, files=[{"path": "/opt", "how": "overlay"}]))
+    assert "make it something else" in found["diskless:nodes:extra:files"]
 
 
 def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
