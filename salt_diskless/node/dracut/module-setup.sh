@@ -31,10 +31,10 @@ installkernel() {
 }
 
 install() {
-	inst_multiple cat cp grep ip losetup ls mkdir modprobe mount rm sed sh sha256sum sleep tr \
-		udevadm umount
-	# What fetches a root that is one file: whichever there is.
-	inst_multiple -o busybox tftp curl
+	inst_multiple cat chmod chown cp grep ip ln losetup ls mkdir modprobe mount mv rm sed sh \
+		sha256sum sleep tr udevadm umount
+	# Which local disk is meant; and what fetches a root that is one file: whichever there is.
+	inst_multiple -o blkid busybox tftp curl
 	inst_simple /usr/lib/salt-diskless/diskless.sh /lib/salt-diskless.sh
 	# shellcheck disable=SC2154
 	inst_simple "$moddir/network.sh" /lib/salt-diskless-network.sh
