@@ -301,7 +301,6 @@ def _keep_old(image: Image, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(old)
         os.link(file, old, follow_symlinks=False)
-        os.utime(old, follow_symlinks=False)
 
 
 def _drop_old(image: Image, name: str) -> None:

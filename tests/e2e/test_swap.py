@@ -18,6 +18,7 @@ case $1 in */swapfile) echo "swapon failed: Invalid argument"; exit 255 ;; esac
 exec /sbin/swapon "$@"
 """
 _FULL = "/dev/shm/full"
+_GROUP = "/sys/fs/cgroup/pressed"
 
 
 def pillar(lab: Lab, size: str) -> dict[str, Any]:
@@ -57,13 +58,19 @@ def counted(node: Node) -> dict[str, int]:
 
 
 def fill(node: Node) -> str:
-    """Put more into a node's memory than is available, and return its checksum."""
-    available = int(node.run("sed -n 's/^MemAvailable: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"))
-    size = (available >> 10) + 30
-    node.run(f"mkdir -p {_FULL} && mount -t tmpfs -o size={size + 8}m tmpfs {_FULL}")
-    return node.run(
-        f"seq 1 90000000 | head -c {size}M | tee {_FULL}/pattern | md5sum | cut -c-32", 600
+    """Write a pattern to a tmpfs with less memory than it takes, and return its checksum."""
+    node.run(
+        f"mkdir -p {_FULL} {_GROUP}; mount -t tmpfs tmpfs {_FULL} && "
+        f"echo +memory > {_GROUP}/../cgroup.subtree_control && echo 16M > {_GROUP}/memory.max"
     )
+    pattern = f"seq 1 9000000 2>/dev/null | head -c 48M | tee {_FULL}/pattern"
+    wanted = node.run(
+        f"echo $$ > {_GROUP}/cgroup.procs; {pattern} | md5sum | cut -c-32; "
+        f"echo max > {_GROUP}/memory.max",
+        600,
+    )
+    assert re.fullmatch("[0-9a-f]{32}", wanted)
+    return wanted
 
 
 def checksum(node: Node) -> str:
@@ -156,15 +163,17 @@ def test_a_new_file_on_the_server_takes_nothing_from_a_node_that_swaps(
     assert (place / "swapfile").stat().st_size == 256 << 20
     assert (place / "swapfile.old").stat().st_size == 192 << 20
     assert checksum(node) == wanted
+    empty(node)
 
 
 def test_a_node_that_swaps_goes_down_without_delay_and_has_its_swap_again(
     lab: Lab, nodes: dict[str, Node]
 ):
     node = nodes["node002"]
-    assert node.run("awk 'NR > 1 {print $4 > 1000}' /proc/swaps") == "1"
+    fill(node)
+    assert int(node.run("awk 'NR > 1 {print $4}' /proc/swaps")) > 16000
     for node in nodes.values():
-        node.run("systemctl --no-block reboot")
+        node.run("(sleep 1; systemctl reboot) >/dev/null 2>&1 &")
     patience = Patience(90)
     while any(node.is_on for node in nodes.values()):
         assert not patience.is_over, nodes["node002"].console[-3000:]

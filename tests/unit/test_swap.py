@@ -270,6 +270,28 @@ def test_stop_gives_back_all_that_start_took(node, word):
     assert node.said("calls") == calls
 
 
+def test_a_file_that_has_another_name_by_now_is_given_up_all_the_same(node):
+    assert node.swap("nfs") == 0
+    (node.place / "run/swap/swapfile.old").touch()
+    node.stub(
+        "swapoff",
+        'case $1 in *.old) echo "swapoff $*" >> "$PLACE/calls" ;; *) return 1 ;; esac',
+    )
+    assert node.swap("nfs", "sw_stop") == 0
+    place = f"{node.place}/run/swap"
+    assert node.said("calls")[-2:] == [f"swapoff {place}/swapfile.old", f"umount -i {place}"]
+    assert node.on is None
+
+
+def test_a_node_that_is_up_is_not_restarted_for_want_of_swap(node):
+    """What the timeout of its boot says is for its boot."""
+    node.fails("mount", "timed out")
+    node.stub("sleep", '[ "$1" != 4 ] || exit 7')
+    source = f'. "{SCRIPT}"\ndl_give_up() {{ echo "given up" >> "$PLACE/calls"; }}'
+    assert node.swap("nfs diskless.timeout=60,reboot", f"{source}\nsw_start") == 7
+    assert "given up" not in node.said("calls")
+
+
 def test_what_cannot_be_given_up_stays_as_it_is(node):
     assert node.swap("nfs") == 0
     calls = node.said("calls")
