@@ -216,8 +216,8 @@ def _make_server(place: pathlib.Path) -> None:
 def _make_machine(place: pathlib.Path) -> None:
     root = place / "root"
     _run(["cp", "-a", golden(), root])
-    _in_chroot(root, ["apt-get", "update", "-q"])
-    _in_chroot(root, ["apt-get", "install", "-yq", *_MACHINE_PACKAGES])
+    in_chroot(root, ["apt-get", "update", "-q"])
+    in_chroot(root, ["apt-get", "install", "-yq", *_MACHINE_PACKAGES])
     _make_repository(root, _MACHINE_REPOSITORY)
     for directory in ("opt/salt", "etc/salt"):
         (root / directory).mkdir(parents=True)
@@ -226,14 +226,14 @@ def _make_machine(place: pathlib.Path) -> None:
 def _make_kernel(place: pathlib.Path) -> None:
     root, other = place / "root", place / "debian"
     _run(["cp", "-a", golden(), other])
-    _in_chroot(other, ["apt-get", "update", "-q"])
+    in_chroot(other, ["apt-get", "update", "-q"])
     (own,) = (path.name for path in (other / "usr/lib/modules").iterdir())
-    found = _in_chroot(other, ["apt-cache", "pkgnames", "linux-image-"]).stdout.split()
+    found = in_chroot(other, ["apt-cache", "pkgnames", "linux-image-"]).stdout.split()
     series = re.escape(own.split("-")[0]) + r"-\d+-cloud-amd64"
     releases = sorted(re.findall(rf"^linux-image-({series})$", "\n".join(found), re.MULTILINE))
     release = next(release for release in reversed(releases) if release != own)
     get = f"cd /tmp && apt-get download -q linux-image-{release} && dpkg-deb -x linux-image-*.deb x"
-    _in_chroot(other, ["sh", "-ec", f"{get} && depmod -b /tmp/x {release}"])
+    in_chroot(other, ["sh", "-ec", f"{get} && depmod -b /tmp/x {release}"])
     (root / "usr/lib").mkdir(parents=True)
     shutil.move(other / "tmp/x/boot", root / "boot")
     shutil.move(other / "tmp/x/lib/modules", root / "usr/lib/modules")
@@ -242,9 +242,9 @@ def _make_kernel(place: pathlib.Path) -> None:
 
 def _make_repository(root: pathlib.Path, packages: Sequence[str]) -> None:
     """Make a package repository on a machine's disk, so that it installs without a network."""
-    _in_chroot(root, ["apt-get", "clean"])
-    _in_chroot(root, ["apt-get", "update", "-q"])
-    _in_chroot(root, ["apt-get", "install", "-yq", "--download-only", *packages])
+    in_chroot(root, ["apt-get", "clean"])
+    in_chroot(root, ["apt-get", "update", "-q"])
+    in_chroot(root, ["apt-get", "install", "-yq", "--download-only", *packages])
     debs = root / "srv/debs"
     debs.mkdir()
     index = []
@@ -259,7 +259,7 @@ def _make_repository(root: pathlib.Path, packages: Sequence[str]) -> None:
         name.unlink(missing_ok=True)
     _write(root / "etc/apt/sources.list", "deb [trusted=yes] file:/srv/debs ./\n")
     _drop_apt_lists(root)
-    _in_chroot(root, ["apt-get", "update", "-q"])
+    in_chroot(root, ["apt-get", "update", "-q"])
 
 
 def _install_salt(root: pathlib.Path) -> None:
@@ -267,10 +267,10 @@ def _install_salt(root: pathlib.Path) -> None:
     bundle = "etc/ssl/certs/ca-certificates.crt"
     if os.path.exists(f"/{bundle}"):
         shutil.copy(f"/{bundle}", root / bundle)
-    _in_chroot(root, ["python3", "-m", "venv", "/opt/salt"])
+    in_chroot(root, ["python3", "-m", "venv", "/opt/salt"])
     pip = ["/opt/salt/bin/pip", "install", "-q", "--no-cache-dir"]
-    _in_chroot(root, [*pip, "setuptools<81", "wheel"])
-    _in_chroot(root, [*pip, salt_version(), *requirements()])
+    in_chroot(root, [*pip, "setuptools<81", "wheel"])
+    in_chroot(root, [*pip, salt_version(), *requirements()])
     (root / "usr/local/bin/salt-call").symlink_to("/opt/salt/bin/salt-call")
 
 
@@ -287,7 +287,7 @@ def _install_shim(root: pathlib.Path) -> None:
     _mask(units, _SHIM_MASKED)
 
 
-def _in_chroot(root: pathlib.Path, command: Sequence[object]) -> subprocess.CompletedProcess[str]:
+def in_chroot(root: pathlib.Path, command: Sequence[object]) -> subprocess.CompletedProcess[str]:
     """Run a command inside a root with this machine's name resolution and pip settings."""
     settings = {
         name: value
