@@ -61,12 +61,12 @@ def fill(node: Node) -> str:
     """Write a pattern to a tmpfs with less memory than it takes, and return its checksum."""
     node.run(
         f"mkdir -p {_FULL} {_GROUP}; mount -t tmpfs tmpfs {_FULL} && "
-        f"echo +memory > {_GROUP}/../cgroup.subtree_control && echo 16M > {_GROUP}/memory.max"
+        f"echo +memory > {_GROUP}/../cgroup.subtree_control && echo 16M > {_GROUP}/memory.high"
     )
     pattern = f"seq 1 9000000 2>/dev/null | head -c 48M | tee {_FULL}/pattern"
     wanted = node.run(
         f"echo $$ > {_GROUP}/cgroup.procs; {pattern} | md5sum | cut -c-32; "
-        f"echo max > {_GROUP}/memory.max",
+        f"echo max > {_GROUP}/memory.high",
         600,
     )
     assert re.fullmatch("[0-9a-f]{32}", wanted)
