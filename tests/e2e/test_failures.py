@@ -85,7 +85,7 @@ def test_after_its_timeout_a_node_does_what_the_pillar_says(lab: Lab, version: s
 
 
 def test_an_initramfs_without_the_networks_driver_is_said(lab: Lab, version: str):
-    node = boot_with(lab, " ro", " ro module_blacklist=virtio_net")
+    node = boot_with(lab, "NISDOMAIN=", "module_blacklist=virtio_net NISDOMAIN=")
     node.wait_for(r"diskless: network: no network card: this initramfs has no driver for it")
     node.wait_for(r"name it in drivers in the pillar, and sync the image")
     node.wait_for(r"diskless: no root after 60 s: restart")
