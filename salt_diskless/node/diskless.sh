@@ -211,10 +211,29 @@ dl_expect() {
 
 # dl_nfs_mount SERVER:PATH DIRECTORY OPTIONS: the kernel reads the options, no mount.nfs is needed.
 dl_nfs_mount() {
+	dl_watch "$1" >/dev/null 2>&1 &
+	dl_watcher=$!
 	case $dl_nfs in
 	3) mount -t nfs -o "vers=3,addr=$dl_server,nolock,proto=tcp,mountproto=tcp,$3" "$1" "$2" ;;
 	*) mount -t nfs4 -o "vers=$dl_nfs,addr=$dl_server,clientaddr=$dl_client,proto=tcp,$3" "$1" "$2" ;;
 	esac
+	dl_code=$?
+	kill "$dl_watcher" 2>/dev/null || :
+	return "$dl_code"
+}
+
+# dl_watch WHAT: a server that does not answer at all keeps the kernel waiting for minutes: say so
+# meanwhile, and give up when it is time to.
+dl_watch() {
+	# No process of the initramfs is left when the root is there.
+	trap 'kill "$dl_sleeper" 2>/dev/null; exit 0' TERM
+	dl_every=15
+	while sleep "$dl_every" & dl_sleeper=$! && wait "$dl_sleeper"; do
+		dl_every=60
+		dl_say "$1: no answer so far"
+		dl_say "$(dl_advise 'timed out')"
+		[ -z "${dl_timeout:-}" ] || dl_give_up
+	done
 }
 
 # dl_entries ROOT: bind what the node may write over its read-only root. The list is the server's:

@@ -79,6 +79,7 @@ def test_what_the_kernel_and_the_boot_say_reaches_the_log_server(lab: Lab, versi
 
 def test_after_its_timeout_a_node_does_what_the_pillar_says(lab: Lab, version: str):
     node = boot_with(lab, "NFSROOT=10.141.0.1:", "NFSROOT=10.141.0.99:")
+    node.wait_for(rf"diskless: 10\.141\.0\.99:/diskless/.*{node.name}: no answer so far")
     node.wait_for(r"diskless: 10\.141\.0\.99 cannot be reached: is it on, is its address right")
     node.wait_for(r"diskless: no root after 60 s: restart, as diskless\.timeout says")
     wait_until_off(node)

@@ -36,6 +36,7 @@ class Shell:
         for name in ("proc", "run/snapshot/.diskless", "root/tmp", "root/var/tmp"):
             (place / name).mkdir(parents=True)
         self.stub("mount", 'echo "mount $*" >> "$PLACE/calls"')
+        self.stub("dl_watch", ":")
         self.stub("umount", 'echo "umount $*" >> "$PLACE/calls"')
         self.stub("sleep", 'echo "sleep $*" >> "$PLACE/calls"')
         self.cmdline(LINE)
@@ -121,6 +122,17 @@ def test_a_failure_is_said_and_tried_again_after_a_pause_that_grows_to_a_minute(
     why, advice = shell.said("kmsg")[-2:]
     assert why == "<3>diskless: root 10.8.226.72:/x (NFS 3): mount: access denied; again in 60 s"
     assert "10.8.226.72 does not export that to this node; there: salt-call" in advice
+
+
+def test_while_a_server_does_not_answer_at_all_that_is_said_and_it_ends_with_the_mount(shell):
+    del shell.stubs["dl_watch"]
+    shell.stub("mount", 'until [ "$(wc -l <"$PLACE/kmsg")" -ge 2 ]; do :; done; return 32')
+    shell.stub("sleep", '[ "$1" = 15 ] || exec /usr/bin/sleep 61')
+    done = shell("dl_client=10.8.226.73; dl_parse; dl_nfs_mount 10.8.226.72:/x /y ro || echo $?")
+    assert done.stdout == "32\n"
+    first, advice = shell.said("kmsg")[:2]
+    assert first == "<3>diskless: 10.8.226.72:/x: no answer so far"
+    assert "10.8.226.72 cannot be reached: is it on" in advice
 
 
 @pytest.mark.parametrize(
