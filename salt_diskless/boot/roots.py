@@ -6,10 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from salt_diskless.cluster import Settings
-from salt_diskless.image.versions import Squashfs
 
 #: A version that is one file: its name, wherever it lies.
 NAME = "root.squashfs"
+
+
+@dataclass(frozen=True, slots=True)
+class Squashfs:
+    """A version as one file: its digest in hex, and its size."""
+
+    sha256: str
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

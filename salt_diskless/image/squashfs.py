@@ -14,14 +14,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
-from salt_diskless.boot.roots import NAME
+from salt_diskless.boot.roots import NAME, Squashfs
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, installed, run
 from salt_diskless.disk import flush
 from salt_diskless.image import space
 from salt_diskless.image.versions import (
-    Squashfs,
     Version,
     describe,
     latest,

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from salt_diskless.boot.roots import Squashfs
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
 
@@ -38,14 +39,6 @@ class Served:
     initrd: str
     modules: tuple[str, ...]
     builtin: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Squashfs:
-    """A version as one file: its digest in hex, and its size."""
-
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,7 +232,8 @@ dl_watch() {
 		dl_every=60
 		dl_say "$1: no answer so far"
 		dl_say "$(dl_advise 'timed out')"
-		[ -z "${dl_timeout:-}" ] || dl_give_up
+		# A shell has to wait for the mount: its console is not a background process's.
+		case ${dl_timeout:-} in '' | *,shell) ;; *) dl_give_up ;; esac
 	done
 }
 
