@@ -16,7 +16,7 @@ from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.disk import flush
 from salt_diskless.image import identity, initramfs, rsync
-from salt_diskless.image.listing import listing, walk
+from salt_diskless.image.listing import listing
 from salt_diskless.image.packages import packages
 from salt_diskless.image.rsync import Difference
 from salt_diskless.image.sources import place
@@ -82,12 +82,11 @@ def copied(tree: str, new: str) -> None:
 
 
 def _unlink(tree: str, difference: Difference, besides: Iterable[str]) -> None:
-    """Remove what differs from a tree, but directories that are some in the source too, and all
-    that has its inodes.
+    """Remove what differs from a tree, but directories that are some in the source too.
 
     Raises ``FileNotFoundError`` for a path that should be there.
     """
-    top, inodes = os.fsencode(tree), set()
+    top = os.fsencode(tree)
     names = {rsync.name(path): path in difference.new for path in difference.paths}
     for name, is_new in {**dict.fromkeys(map(os.fsencode, besides), True), **names}.items():
         try:
@@ -97,12 +96,9 @@ def _unlink(tree: str, difference: Difference, besides: Iterable[str]) -> None:
                 raise
             continue
         if not stat.S_ISDIR(status.st_mode):
-            inodes.add(status.st_ino)
+            os.unlink(top + name)
         elif names.get(name):  # It is something else in the source.
             shutil.rmtree(top + name)
-    for name, status in list(walk(tree)) if inodes else ():
-        if status.st_ino in inodes:
-            os.unlink(top + name)
 
 
 def drop_incomplete(image: Image) -> None:
