@@ -3,8 +3,8 @@
 
 The lab's golden root, on the lab's machines, one after the other: each root mode, plain `nfsroot`
 with its default options, LTSP (Debian's package) and the same root on a disk of the machine's own.
-Each is booted several times in turn; a row has the medians, and the median of the turns' ratios of
-the seconds to login to LTSP's.
+Each is booted several times in turn, one after the other; while one is idle, and watched, the next
+boots. A row has the medians, and the median of the turns' ratios of the seconds to login to LTSP's.
 
     tests/bench/boot.py --json boot.json
 """
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -72,17 +73,21 @@ def nfs_calls(node: Node) -> dict[str, int]:
 GETATTR4 = 17
 
 
-def measure(power_on: Callable[[], Node]) -> Cost:
-    """Boot a node, and watch it."""
+def measure(power_on: Callable[[], Node], watching: ThreadPoolExecutor) -> Future[Cost]:
+    """Boot a node; then have it watched while it is idle, and switched off."""
     node = power_on()
     login = node.wait_for("login")
     time.sleep(SETTLE)
     booted, wire, memory = nfs_calls(node), node.wire_bytes(), node.memory_used()
     before = nfs_calls(node)["all"]
-    time.sleep(IDLE)
-    idle = nfs_calls(node)["all"] - before
-    node.power_off()
-    return Cost(login, memory, booted["all"], booted["getattr"], idle, wire / 1e6)
+
+    def watch() -> Cost:
+        time.sleep(IDLE)
+        idle = nfs_calls(node)["all"] - before
+        node.power_off()
+        return Cost(login, memory, booted["all"], booted["getattr"], idle, wire / 1e6)
+
+    return watching.submit(watch)
 
 
 @contextlib.contextmanager
@@ -180,11 +185,12 @@ def _root(lab: Lab, address: str, words: str) -> None:
 
 def rows(modes: list[str], repeats: int) -> list[dict]:
     """Return a row for each way to boot."""
-    costs: dict[str, list[Cost]] = {}
-    with ways(modes) as found:
+    with ways(modes) as found, ThreadPoolExecutor(len(found)) as watching:
+        costs: dict[str, list[Cost]] = {way: [] for way in found}
         for _ in range(repeats):
-            for way, power_on in found.items():
-                costs.setdefault(way, []).append(measure(power_on))
+            watched = {way: measure(power_on, watching) for way, power_on in found.items()}
+            for way, cost in watched.items():
+                costs[way].append(cost.result())
     return [_row(way, several, costs) for way, several in costs.items()]
 
 
