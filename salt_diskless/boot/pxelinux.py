@@ -80,6 +80,7 @@ def _kernel_line(settings: Settings, version: str, place: str, known: Roots) -> 
         f"DISKLESS_NFS={settings.nfs}",
         "DISKLESS_LIVE=yes" if image.live else "",
         _swap(settings.swap),
+        "DISKLESS_JOURNAL=snapshot" if settings.journal == "snapshot" else "",
         f"DISKLESS_LOG={network.syslog}" if network.syslog else "",
         f"diskless.timeout={timeout.after},{timeout.then}" if timeout else "",
         f"nfs.nfs4_unique_id={_NAME}",

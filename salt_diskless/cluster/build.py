@@ -373,6 +373,7 @@ class _Resolver:
             overlay_size=value("overlay_size", defaults.OVERLAY_SIZE),
             nfs=value("nfs", defaults.NFS),
             swap=defaults.SWAP if swap is None else Swap(**swap.model_dump()),
+            journal=value("journal", defaults.JOURNAL),
             nis_domain=value("nis_domain", network.nis_domain),
             kernel_append=value("kernel_append"),
             entries=defaults.entries(root, image.live)

@@ -183,6 +183,8 @@ class Settings:
         The kernel's modules without which there is no network; ``_`` in place of ``-``.
     timeout
         None tries for ever.
+    journal
+        Where systemd's journal is while the node runs: ``memory`` or ``snapshot``.
     root, overlay_size
         The root mode (``docs/root-modes.md``), and the size of the tmpfs above the root, where
         there is one: tmpfs(5), ``size``.
@@ -204,6 +206,7 @@ class Settings:
     overlay_size: str
     nfs: str
     swap: Swap
+    journal: str
     nis_domain: str | None
     kernel_append: str | None
     entries: tuple[Entry, ...]

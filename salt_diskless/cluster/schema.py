@@ -51,7 +51,7 @@ RESERVED_ON_KERNEL_LINE = frozenset(
     | {"ETHERNET", "NISDOMAIN", "DISKLESS_VERSION", "DISKLESS_ROOT", "DISKLESS_NFS"}
     | {"DISKLESS_LIVE", "DISKLESS_LOG", "DISKLESS_UNKNOWN", "diskless.timeout"}
     | {"nfs.nfs4_unique_id", "DISKLESS_OVERLAY", "DISKLESS_FILE", "DISKLESS_BYTES"}
-    | {"DISKLESS_SHA256", "DISKLESS_SNAPSHOT", "DISKLESS_SWAP"}
+    | {"DISKLESS_SHA256", "DISKLESS_SNAPSHOT", "DISKLESS_SWAP", "DISKLESS_JOURNAL"}
 )
 
 #: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
@@ -406,6 +406,7 @@ class SettingsIn(_Strict):
     )
     nfs: Annotated[str, BeforeValidator(_nfs)] | None = None
     swap: Annotated[SwapIn, BeforeValidator(_swap)] | None = None
+    journal: Literal["memory", "snapshot"] | None = None
     nis_domain: Name | None = None
     timeout: TimeoutIn | None = None
     kernel_append: (

@@ -42,6 +42,7 @@ _OPTIONS = (
     *("-noappend", "-no-progress", "-quiet", "-exit-on-error", "-xattrs"),
     # mksquashfs's own choice, 15, makes it a fourteenth smaller and takes nine times as long.
     *("-comp", "zstd", "-Xcompression-level", "9", "-mkfs-time", "0"),
+    *("-b", "256K"),
 )
 
 

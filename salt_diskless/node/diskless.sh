@@ -8,6 +8,7 @@
 #   DISKLESS_LOG=address diskless.timeout=seconds,reboot|halt|shell
 #   DISKLESS_ROOT=readonly|overlay|squashfs|ram DISKLESS_OVERLAY=size of the tmpfs above the root
 #   DISKLESS_FILE=path for TFTP DISKLESS_BYTES=its size DISKLESS_SHA256=digest DISKLESS_SNAPSHOT=no
+#   DISKLESS_JOURNAL=memory|snapshot
 #   DISKLESS_SWAP=zram|zram:size|nfs|disk:label (for the script swap)
 #   BOOTIF=01-mac (from the loader)
 # or, for a machine that is no node: DISKLESS_UNKNOWN=boot server
@@ -20,9 +21,11 @@ dl_kmsg=${dl_kmsg:-/dev/kmsg}
 dl_proc_kernel=${dl_proc_kernel:-/proc/sys/kernel}
 dl_run=${dl_run:-/run/diskless}
 dl_units=${dl_units:-/run/systemd/system}
-dl_overlays='' dl_has_disk=''
+dl_overlays='' dl_bound='' dl_has_disk=''
 dl_proc=${dl_proc:-/proc}
 dl_screen=${dl_screen:-/dev/tty0}
+dl_bdi=${dl_bdi:-/sys/class/bdi}
+dl_udev=${dl_udev:-/run/udev/rules.d}
 
 # dl_say TEXT: an error of the kernel's log is on every console, also with "quiet", and reaches
 # netconsole. The screen gets it too where it is none. The server reads in the snapshot what was said
@@ -136,8 +139,8 @@ dl_clean() {
 # Read the kernel line into dl_* variables. Says what is wrong with it and returns 1, if so.
 dl_parse() {
 	dl_server='' dl_location='' dl_node='' dl_interface='' dl_nisdomain='' dl_version=''
-	dl_root=readonly dl_nfs=4.2 dl_mac='' dl_unknown='' dl_attributes=nocto,actimeo=3600
-	dl_logger='' dl_timeout='' dl_swap=''
+	dl_root=readonly dl_nfs=3 dl_mac='' dl_unknown='' dl_attributes=nocto,actimeo=3600
+	dl_logger='' dl_timeout='' dl_swap='' dl_journal=memory
 	dl_overlay=50% dl_file='' dl_bytes='' dl_sha256='' dl_snapshot=yes
 	read -r dl_line <"$dl_cmdline" || [ -n "$dl_line" ] || return 1
 	set -f
@@ -157,6 +160,7 @@ dl_parse() {
 		DISKLESS_SNAPSHOT=*) dl_snapshot=$dl_value ;;
 		DISKLESS_NFS=*) dl_nfs=$dl_value ;;
 		DISKLESS_SWAP=*) dl_swap=$dl_value ;;
+		DISKLESS_JOURNAL=*) dl_journal=$dl_value ;;
 		# A version that is changed in place: a node looks again after three seconds.
 		DISKLESS_LIVE=yes) dl_attributes=actimeo=3 ;;
 		DISKLESS_LOG=*) dl_logger=$dl_value ;;
@@ -194,6 +198,13 @@ dl_parse() {
 		;;
 	esac
 	dl_expect DISKLESS_OVERLAY "$dl_overlay" % || return 1
+	case $dl_journal in
+	memory | snapshot) ;;
+	*)
+		dl_say "kernel line: DISKLESS_JOURNAL=$dl_journal is none of: memory snapshot"
+		return 1
+		;;
+	esac
 	case $dl_nfs in
 	3 | 4.2) ;;
 	*)
@@ -314,20 +325,45 @@ dl_overlay() {
 	[ "$dl_path" != /etc ] || : >"$1/etc/.updated"
 }
 
-# dl_persistent ROOT: the entry in the node's snapshot. A file in an overlay is copied there, since a
-# bound one cannot be replaced, and copied back when it has changed.
+# dl_in_memory: whether the entry's path can be written, and what is written there is gone when off.
+dl_in_memory() {
+	dl_code=0
+	[ "$dl_root" != readonly ] || dl_code=1
+	for dl_above in $dl_overlays; do
+		case $dl_path in "$dl_above"/*) dl_code=0 ;; esac
+	done
+	for dl_above in $dl_bound; do
+		case $dl_path in "$dl_above"/*) dl_code=1 ;; esac
+	done
+	return "$dl_code"
+}
+
+# dl_persistent ROOT: the entry in the node's snapshot. A file whose directory can be written is copied
+# there, since a bound one cannot be replaced, and copied back when it has changed.
 dl_persistent() {
-	if [ "$dl_kind" = f ]; then
-		for dl_above in $dl_overlays; do
-			case $dl_path in
-			"$dl_above"/*)
-				cp -a "$dl_run/snapshot$dl_path" "$1$dl_path" && echo "$dl_path" >>"$dl_run/kept"
-				return
-				;;
-			esac
-		done
+	if [ "$dl_kind" = f ] && dl_in_memory; then
+		cp -a "$dl_run/snapshot$dl_path" "$1$dl_path" && echo "$dl_path" >>"$dl_run/kept"
+		return
 	fi
-	mount -o bind "$dl_run/snapshot$dl_path" "$1$dl_path"
+	dl_bound="$dl_bound $dl_path"
+	mount -o bind "$dl_run/snapshot$dl_path" "$1$dl_path" || return 1
+	case $dl_journal$dl_path in memory/var/log | memory/var/log/journal) dl_keep_journal ;; esac
+}
+
+# Have journald stay in memory, and bring what it has there into the snapshot each hour and at the end
+# (journalctl(1): --flush, --relinquish-var): line by line it takes hundreds of NFS calls.
+dl_keep_journal() {
+	dl_flush="/bin/sh -c 'journalctl --flush; journalctl --relinquish-var'"
+	mkdir -p "$dl_units/timers.target.wants" "$dl_units/systemd-journal-flush.service.d"
+	printf '[Service]\nExecStart=\nExecStart=/bin/true\nExecStop=\nExecStop=%s\n' "$dl_flush" \
+		>"$dl_units/systemd-journal-flush.service.d/diskless.conf"
+	printf '[Unit]\nDescription=%s\n[Service]\nType=oneshot\nExecStart=%s\n' \
+		'Bring the journal of this diskless node into its snapshot' "$dl_flush" \
+		>"$dl_units/diskless-journal.service"
+	printf '[Unit]\nDescription=%s\n[Timer]\n%s\n%s\nRandomizedDelaySec=10min\n' \
+		'The journal of this diskless node goes into its snapshot' OnBootSec=1h OnUnitActiveSec=1h \
+		>"$dl_units/diskless-journal.timer"
+	ln -sf ../diskless-journal.timer "$dl_units/timers.target.wants/diskless-journal.timer"
 }
 
 # Have systemd look for changes of what is to be copied back (systemd.path(5)).
@@ -357,6 +393,7 @@ dl_local() {
 		mkdir -p "${dl_at%/*}" && cp -a "$1$dl_path" "$dl_at.diskless-new" &&
 			mv "$dl_at.diskless-new" "$dl_at" || return 1
 	fi
+	dl_bound="$dl_bound $dl_path"
 	mount -o bind "$dl_at" "$1$dl_path"
 }
 
@@ -372,12 +409,19 @@ dl_localdisk() {
 	[ "$dl_has_disk" = yes ]
 }
 
+# dl_is_copied: whether what is the node's own is copied and not bound: a file that nothing changes (all
+# but the random seed) where there is memory for it, and all of it when the snapshot does not stay.
+dl_is_copied() {
+	[ "$dl_snapshot" = yes ] || return 0
+	case $dl_kind$dl_path in f/etc/*) dl_in_memory ;; *) return 1 ;; esac
+}
+
 # dl_identity ROOT: bind what is this node's alone over the empty file or directory that is there for
 # it; in a directory that the node writes, that may have to be made.
 dl_identity() {
 	dl_from=$dl_run/snapshot/.diskless/identity/${dl_path##*/}
 	[ -e "$dl_from" ] || return 0
-	if [ "$dl_snapshot" = no ]; then
+	if dl_is_copied; then
 		{ mkdir -p "$1${dl_path%/*}" && cp -a "$dl_from" "$1${dl_path%/*}/"; } ||
 			dl_say "$dl_path: what is this node's own there cannot be copied; passed over"
 		return
@@ -393,7 +437,8 @@ dl_identity() {
 dl_mount_snapshot() {
 	mkdir -p "$dl_run/snapshot"
 	dl_mine=$dl_server:$dl_location/snapshot/$dl_node
-	dl_retry "snapshot $dl_mine (NFS $dl_nfs)" dl_nfs_mount "$dl_mine" "$dl_run/snapshot" rw
+	dl_retry "snapshot $dl_mine (NFS $dl_nfs)" dl_nfs_mount "$dl_mine" "$dl_run/snapshot" \
+		rw,nocto,actimeo=60
 	dl_has_snapshot=yes
 	# So that the server keeps what the node may have open: noted before it can have anything open.
 	echo "$dl_version" >"$dl_run/snapshot/.diskless/booted" ||
@@ -420,7 +465,12 @@ dl_mount_layers() {
 	done
 	case $dl_root in
 	overlay) dl_mount_version "$dl_version" "$dl_layers/version" ;;
-	squashfs) dl_mount_version "$dl_version.squashfs" "$dl_layers/file" ;;
+	squashfs)
+		dl_mount_version "$dl_version.squashfs" "$dl_layers/file"
+		dl_read_ahead "$dl_layers/file" 2048
+		# Where its tables of files and directories are: else they come in many small pieces.
+		tail -c 1048576 "$dl_layers/file/root.squashfs" >/dev/null || :
+		;;
 	ram) dl_take_file "$dl_layers/file" ;;
 	esac
 	[ "$dl_root" = overlay ] || dl_retry "root $dl_version.squashfs" dl_mount_file
@@ -434,11 +484,27 @@ dl_mount_layers() {
 	dl_retry "root: overlay" mount -t overlay -o "$dl_options" overlay "$1"
 }
 
+# dl_read_ahead DIRECTORY KB: what is mounted there is read in pieces of up to that size (the kernel's
+# Documentation/ABI/testing/sysfs-class-bdi). It is a matter of speed only.
+dl_read_ahead() {
+	while read -r _ _ dl_number _ dl_where _; do
+		[ "$dl_where" != "$1" ] || echo "$2" >"$dl_bdi/$dl_number/read_ahead_kb" || :
+	done <"$dl_proc/self/mountinfo"
+}
+
 dl_mount_file() {
-	dl_loop=$(losetup -f) && losetup -r "$dl_loop" "$dl_layers/file/root.squashfs" || return 1
-	mount -t squashfs -o ro "$dl_loop" "$dl_layers/version" && return 0
-	losetup -d "$dl_loop"
-	return 1
+	dl_loop=$(losetup -f) && [ -n "$dl_loop" ] || return 1
+	# udev would read here and there in it, looking for the kind of file system, for links to it.
+	mkdir -p "$dl_udev"
+	echo "KERNEL==\"${dl_loop##*/}\", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}=\"1\"" \
+		>"$dl_udev/10-diskless.rules"
+	udevadm control --reload || :
+	losetup -r "$dl_loop" "$dl_layers/file/root.squashfs" || return 1
+	if ! mount -t squashfs -o ro "$dl_loop" "$dl_layers/version"; then
+		losetup -d "$dl_loop"
+		return 1
+	fi
+	dl_read_ahead "$dl_layers/version" 512
 }
 
 # dl_take_file DIRECTORY: the version's file into memory.

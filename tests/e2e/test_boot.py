@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import time
 
 import pytest
 
@@ -18,7 +19,7 @@ TREES = ("/etc", "/srv/tftp", "/diskless", "/var/lib/nfs")
 def nodes(lab: Lab) -> dict[str, Node]:
     """Two nodes that are up: node001 over NFS 4.2, node002 over NFS 3."""
     pillar = lab.pillar(2)
-    pillar["diskless"]["nodes"]["node002"]["nfs"] = 3
+    pillar["diskless"]["nodes"]["node001"]["nfs"] = "4.2"
     lab.server.write_pillar(pillar)
     lab.server.salt_call("state.apply", "diskless")
     up = {name: lab.power_on(name) for name in ("node001", "node002")}
@@ -140,7 +141,7 @@ def test_a_second_apply_changes_nothing(lab: Lab, nodes: dict[str, Node]):
 
 def test_test_mode_touches_nothing_and_tells_what_would_change(lab: Lab, nodes: dict[str, Node]):
     pillar = lab.pillar(3)
-    pillar["diskless"]["nodes"]["node002"]["nfs"] = 3
+    pillar["diskless"]["nodes"]["node001"]["nfs"] = "4.2"
     lab.server.write_pillar(pillar)
     before = digest(lab)
     answer = lab.server.salt_call("state.apply", "diskless", test=True)
@@ -178,7 +179,7 @@ def test_an_added_node_boots_after_one_more_apply_and_the_others_do_not_notice(
     dhcpd = restarts(lab, "isc-dhcp-server")
     nfs = main_pid(lab, "nfs-server")
     pillar = lab.pillar(3)
-    pillar["diskless"]["nodes"]["node002"]["nfs"] = 3
+    pillar["diskless"]["nodes"]["node001"]["nfs"] = "4.2"
     lab.server.write_pillar(pillar)
     lab.server.salt_call("state.apply", "diskless")
     third = lab.power_on("node003")
@@ -204,7 +205,7 @@ def test_a_removed_node_loses_its_files_and_exports(lab: Lab, nodes: dict[str, N
     config = lab.server.path("/srv/tftp/linux-install/pxelinux.cfg")
     assert (config / "0A8D0103").exists()
     pillar = lab.pillar(2)
-    pillar["diskless"]["nodes"]["node002"]["nfs"] = 3
+    pillar["diskless"]["nodes"]["node001"]["nfs"] = "4.2"
     lab.server.write_pillar(pillar)
     lab.server.salt_call("state.apply", "diskless")
     assert not (config / "0A8D0103").exists()
@@ -240,12 +241,22 @@ def test_a_restart_that_a_killed_run_did_not_make_is_made_by_the_next_one(
 
 
 def test_what_a_node_wrote_is_there_after_its_next_boot(lab: Lab, nodes: dict[str, Node]):
-    nodes["node001"].run("echo kept > /var/log/kept; echo gone > /tmp/gone; sync")
+    node = nodes["node001"]
+    node.run("echo kept > /var/log/kept; echo gone > /tmp/gone; sync")
+    node.run("logger -t mark first; systemctl start diskless-journal.service; logger -t mark last")
+    assert node.run("journalctl -t mark -o cat").split() == ["first", "last"]
+    assert node.run("journalctl -D /run/log/journal -t mark -o cat").split() == ["last"]
+    node.run("(sleep 1; systemctl poweroff) >/dev/null 2>&1 &")
+    patience = Patience(120)
+    while node.is_on:
+        assert not patience.is_over, node.console[-2000:]
+        time.sleep(0.2)
     again = lab.power_on("node001")
     again.wait_for("login")
     nodes["node001"] = again
     assert again.run("cat /var/log/kept") == "kept"
     assert again.run("ls /tmp/gone", check=False).endswith("No such file or directory")
+    assert again.run("journalctl -b -1 -t mark -o cat").split() == ["first", "last"]
 
 
 def test_a_stranger_reads_its_mac_and_what_to_do_on_its_console(lab: Lab, nodes: dict[str, Node]):

@@ -28,7 +28,7 @@ def nodes(lab: Lab) -> dict[str, Node]:
     """Two nodes that are up: node001 over NFS 4.2, node002 over NFS 3."""
     pillar = lab.pillar(2)
     pillar["diskless"]["images"]["debian"]["initramfs"] = "dracut"
-    pillar["diskless"]["nodes"]["node002"]["nfs"] = 3
+    pillar["diskless"]["nodes"]["node001"]["nfs"] = "4.2"
     pillar["diskless"]["networks"]["lab"]["dynamic"] = "10.141.2.1-10.141.2.50"
     lab.server.write_pillar(pillar)
     lab.server.salt_call("state.apply", "diskless")

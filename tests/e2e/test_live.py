@@ -97,7 +97,7 @@ def nodes(lab: Lab) -> list[Node]:
     pillar["diskless"]["images"]["debian"].update(
         source={"directory": "/diskless/golden"}, exclude=SPARED, live=True
     )
-    pillar["diskless"]["nodes"]["node002"]["nfs"] = 3
+    pillar["diskless"]["nodes"]["node001"]["nfs"] = "4.2"
     server.write_pillar(pillar)
     server.salt_call("state.apply", "diskless")
     for name in NAMES:

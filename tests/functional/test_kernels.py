@@ -175,7 +175,7 @@ def test_a_kernel_or_driver_that_a_node_names_later_makes_one_new_version(
     for key in ("kernel", "drivers", "nfs"):
         del pillar["nodes"]["node003"][key]
         assert salt_call(pillar).state("diskless_image.synced").changes == {}
-    pillar["profiles"]["compute"]["nfs"] = 3
+    pillar["profiles"]["compute"]["nfs"] = "4.2"
     assert salt_call(pillar).state("diskless_image.synced").changes == {}
     assert len(list((location / "versions").iterdir())) == 3
 
@@ -200,14 +200,14 @@ DRIVER = "; name a kernel that has it, or install one in the golden root"
         (
             {},
             "kernel/fs/nfs/nfs.ko:\nkernel/fs/nfs/nfsv4.ko:\n",
-            f"diskless:nodes:node003:nfs: found 3; kernel {NEW} of the image tiny has no module "
-            f"nfsv3{DRIVER}",
+            f"diskless:nodes:node[001-003]:nfs: found 3; kernel {NEW} of the image tiny has no "
+            f"module nfsv3{DRIVER}",
         ),
         (
-            {},
+            {"nfs": "4.2"},
             "kernel/fs/nfs/nfs.ko:\nkernel/fs/nfs/nfsv3.ko:\n",
-            f"diskless:nodes:node[001-002]:nfs: found 4.2; kernel {NEW} of the image tiny has no "
-            f"module nfsv4{DRIVER}",
+            f"diskless:nodes:node003:nfs: found 4.2; kernel {NEW} of the image tiny has no module "
+            f"nfsv4{DRIVER}",
         ),
         (
             {"drivers": ["virtio_net", "virtoi_net"]},

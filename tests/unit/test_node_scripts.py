@@ -33,8 +33,9 @@ class Shell:
         self.place = place
         self.shell = shell
         self.stubs: dict[str, str] = {}
-        for name in ("proc", "run/snapshot/.diskless", "root/tmp", "root/var/tmp"):
+        for name in ("proc/self", "run/snapshot/.diskless", "root/tmp", "root/var/tmp", "units"):
             (place / name).mkdir(parents=True)
+        (place / "proc/self/mountinfo").touch()
         self.stub("mount", 'echo "mount $*" >> "$PLACE/calls"')
         self.stub("dl_watch", ":")
         self.stub("umount", 'echo "umount $*" >> "$PLACE/calls"')
@@ -57,6 +58,9 @@ class Shell:
             "dl_proc_kernel": f"{self.place}/proc",
             "dl_run": f"{self.place}/run",
             "dl_proc": f"{self.place}/proc",
+            "dl_units": f"{self.place}/units",
+            "dl_udev": f"{self.place}/run/udev",
+            "dl_bdi": f"{self.place}/bdi",
             "dl_screen": f"{self.place}/screen",
         }
         (self.place / "kmsg").touch()
@@ -99,6 +103,7 @@ def test_the_kernel_line_is_read(shell):
         ("diskless.timeout=1,2", "diskless.timeout=1,2 is not"),
         ("DISKLESS_ROOT=rw", "none of: readonly overlay squashfs ram"),
         ("DISKLESS_OVERLAY=1,exec", "DISKLESS_OVERLAY="),
+        ("DISKLESS_JOURNAL=disk", "none of: memory snapshot"),
         ("DISKLESS_ROOT=ram", "DISKLESS_FILE="),
         (f"{RAM} DISKLESS_FILE=a;b", "DISKLESS_FILE="),
         (f"{RAM} DISKLESS_BYTES=1k", "DISKLESS_BYTES="),
@@ -185,6 +190,15 @@ def test_what_was_said_last_is_in_the_snapshot_when_it_is_there(shell):
     assert shell.said("run/snapshot/.diskless/stage") == ["root: denied"]
 
 
+def test_a_file_of_a_root_is_read_in_larger_pieces(shell):
+    (shell.place / "proc/self/mountinfo").write_text(
+        "1 0 0:1 / / rw - x y rw\n23 1 0:17 / /run/layers/file rw - nfs4 a:/b rw\n"
+    )
+    (shell.place / "bdi/0:17").mkdir(parents=True)
+    assert shell("dl_read_ahead /run/layers/file 1024").returncode == 0
+    assert shell.said("bdi/0:17/read_ahead_kb") == ["1024"]
+
+
 def test_the_kernels_log_goes_where_the_pillar_says(shell):
     shell.stub("modprobe", 'echo "modprobe $*" >> "$PLACE/calls"')
     shell("dl_client=10.8.226.73; dl_parse; dl_log eth0")
@@ -218,7 +232,7 @@ def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version
     assert done.returncode == 0, done.stderr
     base, root, run = "10.8.226.72:/diskless/x86_64/c", f"{shell.place}/root", f"{shell.place}/run"
     assert shell.said("calls") == [
-        f"mount -t {options}rw {base}/snapshot/node003 {run}/snapshot",
+        f"mount -t {options}rw,nocto,actimeo=60 {base}/snapshot/node003 {run}/snapshot",
         f"mount -t {options}ro,nocto,actimeo=3600 {base}/versions/20261124T155012 {root}",
         f"mount -o bind {run}/snapshot/var/log {root}/var/log",
         f"mount -o bind {run}/snapshot/etc/hostname {root}/etc/hostname",
@@ -254,6 +268,79 @@ def test_what_is_the_nodes_own_is_bound_over_its_empty_place(shell):
     assert (shell.place / "root/etc/ssh/ssh_host_rsa_key").stat().st_size == 0
 
 
+def test_what_is_the_nodes_own_is_copied_where_it_can_be_written_and_the_random_seed_never(shell):
+    own = shell.place / "run/snapshot/.diskless/identity"
+    own.mkdir()
+    for name in ("machine-id", "99-diskless-id.conf", "random-seed"):
+        (own / name).write_text(name)
+    for path in ("etc/salt/minion.d", "var/lib/systemd"):
+        (shell.place / "root" / path).mkdir(parents=True)
+    (shell.place / "run/snapshot/.diskless/entries").write_text(
+        "d overlay 755 0 0 /etc\nd persistent 755 0 0 /etc/salt\n"
+        "f identity 644 0 0 /etc/machine-id\nf identity 600 0 0 /var/lib/systemd/random-seed\n"
+        "f identity 644 0 0 /etc/salt/minion.d/99-diskless-id.conf\n"
+    )
+    for line in (LINE, f"{LINE} DISKLESS_ROOT=overlay"):
+        shell.cmdline(line)
+        (shell.place / "calls").unlink(missing_ok=True)
+        done = shell(f'dl_parse; dl_entries "{shell.place}/root"')
+        assert done.returncode == 0, done.stderr
+        root = shell.place / "root"
+        assert (root / "etc/machine-id").read_text() == "machine-id"
+        binds = [call for call in shell.said("calls") if call.startswith("mount -o bind")]
+        assert [call.rsplit(str(root))[-1] for call in binds] == [
+            *("/etc/salt", "/var/lib/systemd/random-seed"),
+            "/etc/salt/minion.d/99-diskless-id.conf",
+        ]
+
+
+def test_a_file_that_is_kept_can_be_replaced_wherever_its_directory_can_be_written(shell):
+    (shell.place / "root/var/lib").mkdir(parents=True)
+    (shell.place / "root/var/lib/state").touch()
+    (shell.place / "run/snapshot/var/lib").mkdir(parents=True)
+    (shell.place / "run/snapshot/var/lib/state").write_text("kept")
+    (shell.place / "run/snapshot/.diskless/entries").write_text(
+        "f persistent 644 0 0 /var/lib/state\n"
+    )
+    shell.cmdline(f"{LINE} DISKLESS_ROOT=squashfs")
+    done = shell(f'dl_parse; dl_entries "{shell.place}/root"')
+    assert done.returncode == 0, done.stderr
+    assert shell.said("calls") == []
+    assert (shell.place / "root/var/lib/state").read_text() == "kept"
+    assert "PathChanged=/var/lib/state" in shell.said("units/diskless-keep.path")
+
+
+@pytest.mark.parametrize(
+    ("word", "path", "stays"),
+    [
+        ("", "/var/log", "memory"),
+        ("", "/var/log/journal", "memory"),
+        ("", "/var/spool", "disk"),
+        ("DISKLESS_JOURNAL=snapshot", "/var/log", "disk"),
+    ],
+)
+def test_the_journal_stays_in_memory_unless_the_pillar_says_otherwise(shell, word, path, stays):
+    shell.cmdline(f"{LINE} {word}")
+    (shell.place / f"root{path}").mkdir(parents=True)
+    (shell.place / "run/snapshot/.diskless/entries").write_text(f"d persistent 755 0 0 {path}\n")
+    done = shell(f'dl_parse; dl_entries "{shell.place}/root"')
+    assert done.returncode == 0, done.stderr
+    made = sorted(
+        str(file.relative_to(shell.place / "units"))
+        for file in (shell.place / "units").rglob("*")
+        if not file.is_dir()
+    )
+    assert made == (
+        [
+            *("diskless-journal.service", "diskless-journal.timer"),
+            "systemd-journal-flush.service.d/diskless.conf",
+            "timers.target.wants/diskless-journal.timer",
+        ]
+        if stays == "memory"
+        else []
+    )
+
+
 def test_what_is_changed_in_place_is_looked_at_often(shell):
     shell.cmdline(f"{LINE} DISKLESS_LIVE=yes")
     (shell.place / "run/snapshot/.diskless/entries").touch()
@@ -269,6 +356,7 @@ def test_what_is_changed_in_place_is_looked_at_often(shell):
 def layered(shell: Shell) -> Shell:
     """A shell whose losetup has a device, and where there is memory for a root."""
     shell.stub("modprobe", ":")
+    shell.stub("udevadm", ":")
     shell.stub("losetup", 'echo "losetup $*" >> "$PLACE/calls"; echo /dev/loop7')
     (shell.place / "proc/meminfo").write_text(
         "MemTotal: 500000 kB\nMemAvailable: 300000 kB\nFree: 1\n"
@@ -285,7 +373,7 @@ def booted(shell: Shell) -> list[str]:
 
 
 NFS = "mount -t nfs4 -o vers=4.2,addr=10.8.226.72,clientaddr=10.8.226.73,proto=tcp,"
-SNAPSHOT = f"{NFS}rw 10.8.226.72:/diskless/x86_64/c/snapshot/node003 /run/snapshot"
+SNAPSHOT = f"{NFS}rw,nocto,actimeo=60 10.8.226.72:/diskless/x86_64/c/snapshot/node003 /run/snapshot"
 VERSION = f"{NFS}ro,nocto,actimeo=3600 10.8.226.72:/diskless/x86_64/c/versions/20261124T155012"
 FILE_LOOPED = [
     "losetup -f",

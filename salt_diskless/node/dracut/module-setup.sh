@@ -31,7 +31,7 @@ installkernel() {
 }
 
 install() {
-	inst_multiple cat chmod chown cp grep ip ln losetup ls mkdir modprobe mount mv rm sed sh \
+	inst_multiple cat chmod chown cp grep ip ln losetup ls mkdir modprobe mount mv rm sed sh tail \
 		sha256sum sleep tr udevadm umount
 	# Which local disk is meant; and what fetches a root that is one file: whichever there is.
 	inst_multiple -o blkid busybox tftp curl
