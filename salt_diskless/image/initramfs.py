@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from typing import Protocol
 
@@ -18,6 +19,9 @@ class _Tool(Protocol):
 
     programs: tuple[str, ...]
     verbose: str
+    #: Lines of sh that say "tftp" where the tree has what ``dl_fetch`` on a node can fetch
+    #: with, and that gets into the initramfs.
+    clients: str
 
     def script(self, root: str, release: str, target: str) -> str:
         """Return lines of sh that build the initramfs of a kernel, with the tree's own mounts
@@ -32,6 +36,7 @@ class _InitramfsTools:
 
     programs: tuple[str, ...] = ("/usr/sbin/mkinitramfs", "/sbin/mkinitramfs")
     verbose = "which hook of initramfs-tools in the golden root leaves that out (mkinitramfs -v)"
+    clients = "busybox --list; command -v tftp"
 
     def script(self, root: str, release: str, target: str) -> str:
         return f"""
@@ -50,6 +55,7 @@ class _Dracut:
 
     programs: tuple[str, ...] = ("/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut")
     verbose = "what of dracut's configuration in the golden root leaves that out (dracut --debug)"
+    clients = "busybox --list; command -v tftp; curl --version"
 
     def script(self, root: str, release: str, target: str) -> str:
         # A file of that name has to be there, or dracut complains of it.
@@ -103,6 +109,18 @@ def tool_of(image: Image, tree: str) -> str:
     raise DisklessError(
         f"{where}: found neither mkinitramfs nor dracut in the golden root; install "
         f"{image.initramfs or 'initramfs-tools or dracut'} there"
+    )
+
+
+def no_client(tree: str, tool: str) -> str:
+    """Return why the initramfs that ``tool`` builds in a tree fetches nothing by TFTP, with what to
+    do, or nothing where it does."""
+    said = run([*APART, "chroot", tree, "sh", "-c", f"{_TOOLS[tool].clients}; exit 0"]).stdout
+    if re.search(r"\btftp\b", said):
+        return ""
+    return (
+        "has no TFTP client that an initramfs could fetch it with; install busybox, tftp-hpa "
+        "or (RHEL family) tftp in the golden root and sync, or give these nodes root: squashfs"
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.image import initramfs
 from salt_diskless.image.versions import Version
 
 #: What every node mounts its root with; and what a version of NFS needs beside that.
@@ -64,32 +66,39 @@ def needs_of(site: Site, image: Image) -> tuple[Need, ...]:
     return tuple(Need(*need, tuple(names)) for need, names in found.items())
 
 
-def check_kernels(
+def check_versions(
     site: Site, booted: Mapping[str, str], there: Mapping[tuple[str, str], Version]
 ) -> None:
-    """Raise :class:`DisklessError` for the kernels that nodes name and that the version which they
-    boot does not serve.
+    """Raise :class:`DisklessError` for what nodes want of the version that they boot and that it
+    does not have: the kernel that they name, or what fetches their root into memory.
 
     booted
         Image to the version that its nodes boot, if the pillar pins no other one.
     there
         Image and name to each version; one that is not in it is not looked at.
     """
-    problems: dict[tuple[str, str, str, bool], list[str]] = {}
+    problems: dict[tuple[str, str], list[str]] = {}
+    no_client = cache(initramfs.no_client)
     for image in site.images.values():
         for settings, names in site.settings_of(image):
             name = settings.version or booted.get(image.name, "")
             version = there.get((image.name, name))
-            if settings.kernel and version is not None and settings.kernel not in version.kernels:
-                pinned = settings.version is not None
-                key = (image.name, name, settings.kernel, pinned)
-                problems.setdefault(key, []).extend(names)
+            if version is None:
+                continue
+            whose = f"version {name} of the image {image.name}"
+            if settings.kernel and settings.kernel not in version.kernels:
+                way = "sync or publish a version that serves it"
+                problem = (
+                    f"found {settings.kernel}; {whose} serves: {', '.join(version.kernels)}; name "
+                    f"one of these, or {'leave version out' if settings.version else way}"
+                )
+                problems.setdefault(("kernel", problem), []).extend(names)
+            if settings.root == "ram" and (why := no_client(version.path, version.initramfs)):
+                problems.setdefault(("root", f"found ram; {whose} {why}"), []).extend(names)
     if problems:
         raise DisklessError(
             "\n".join(
-                f"diskless:nodes:{fold(names)}:kernel: found {kernel}; version {name} of the image "
-                f"{image} serves: {', '.join(there[image, name].kernels)}; name one of these, or "
-                + ("leave version out" if pinned else "sync or publish a version that serves it")
-                for (image, name, kernel, pinned), names in problems.items()
+                f"diskless:nodes:{fold(names)}:{key}: {problem}"
+                for (key, problem), names in problems.items()
             )
         )

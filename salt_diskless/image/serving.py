@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import initramfs, modules
 from salt_diskless.image.kernels import Kernel, kernels, leads_inside
 from salt_diskless.image.modules import Modules
@@ -21,7 +22,8 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
     needs
         What the image's nodes need.
 
-    Raises :class:`DisklessError` with all that the tree lacks: a kernel, or a module of one.
+    Raises :class:`DisklessError` with all that the tree lacks: a kernel, a module of one, or what
+    fetches a root into memory.
     """
     there = {kernel.release: kernel for kernel in kernels(tree)}
     own, which = image.kernel, f"Kernel {image.kernel}, as the pillar says"
@@ -52,6 +54,13 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
             initrd=initramfs.path(release),
             modules=tuple(sorted(useful & found.loadable)),
             builtin=tuple(sorted(useful & found.builtin)),
+        )
+    in_memory = {
+        name for need in needs if (need.key, need.found) == ("root", "ram") for name in need.nodes
+    }
+    if in_memory and (why := initramfs.no_client(tree, initramfs.tool_of(image, tree))):
+        problems.append(
+            f"diskless:nodes:{fold(in_memory)}:root: found ram; the image {image.name} {why}"
         )
     if problems:
         raise DisklessError("\n".join(problems))

@@ -134,7 +134,7 @@ def check(site: Site, booted: Mapping[str, str], there: Mapping[tuple[str, str],
     """Raise :class:`DisklessError` for nodes that boot a version as one file which is none yet.
 
     booted, there
-        As for :func:`salt_diskless.image.needs.check_kernels`.
+        As for :func:`salt_diskless.image.needs.check_versions`.
     """
     problems: dict[tuple[str, str, str], list[str]] = {}
     for image in site.images.values():

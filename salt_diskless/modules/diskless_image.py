@@ -450,7 +450,7 @@ def _publish(
         current = versions.published(image)
         chosen = choose()
         site, booted = adapter.site(__pillar__, __opts__), {image.name: chosen.name}
-        needs.check_kernels(site, booted, {(image.name, chosen.name): chosen})
+        needs.check_versions(site, booted, {(image.name, chosen.name): chosen})
         if not test:
             squashfs.have(image, chosen, squashfs.wanted(site, image))
             versions.publish(image, chosen.name)

@@ -13,7 +13,7 @@ from salt_diskless.boot.roots import Roots
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import squashfs
-from salt_diskless.image.needs import check_kernels
+from salt_diskless.image.needs import check_versions
 from salt_diskless.image.versions import (
     Version,
     check_pins,
@@ -54,7 +54,7 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
         In test mode, the images that would get a new version; None when it is for real.
 
     Raises :class:`DisklessError` when an image that nodes boot from has no published version, or
-    not the one that nodes are pinned to, or when a version does not serve a kernel that nodes name.
+    not the one that nodes are pinned to, or when a version has not what nodes want of it.
     """
     check_pins(site)
     root = platform.tftp_root
@@ -64,7 +64,7 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
         for image in site.images.values()
         for version in versions(image)
     }
-    check_kernels(site, chosen, there)
+    check_versions(site, chosen, there)
     if pending is None:
         squashfs.check(site, chosen, there)
     kernels = {key: version.kernel for key, version in there.items()}

@@ -7,11 +7,13 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 from tests.conftest import CHECKOUT, put_kernel
 from tests.functional.conftest import root
@@ -414,3 +416,63 @@ def test_the_program_that_makes_it_is_installed_where_it_is_missing(
     assert salt_call(pillar).modules["diskless_image.tools"]() == []
     pillar["nodes"]["node003"]["root"] = "ram"
     assert salt_call(pillar).modules["diskless_image.tools"]() == ["squashfs-tools"]
+
+
+@pytest.fixture
+def without_client(able) -> pathlib.Path:
+    """A golden root without anything that fetches by TFTP: its shell is dash, no busybox."""
+    shutil.rmtree(able / "bin")
+    said = subprocess.run(["ldd", "/bin/dash"], check=True, capture_output=True, text=True).stdout
+    for file in ("/bin/dash", *re.findall(r"(/\S+) \(0x", said)):
+        (able / file[1:]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, able / file[1:])
+    (able / "bin/sh").symlink_to("dash")
+    return able
+
+
+REFUSED = r"^diskless:nodes:node003:root: found ram; .* has no TFTP client .* install busybox"
+
+
+def test_a_root_that_an_initramfs_could_not_fetch_is_refused_before_it_is_published(
+    salt_call, pillar, location, without_client
+):
+    pillar["nodes"]["node003"]["root"] = "ram"
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert re.search(REFUSED, ret.comment) and "the image tiny has no TFTP" in ret.comment
+    assert not (location / "root").exists()
+    (without_client / "usr/bin/tftp").write_text("#!/bin/sh\n")
+    (without_client / "usr/bin/tftp").chmod(0o755)
+    applied(salt_call, pillar)
+
+
+def test_nor_does_a_node_get_it_by_a_version_that_is_there(
+    salt_call, pillar, tftp, listing, without_client
+):
+    applied(salt_call, pillar)
+    pillar["nodes"]["node003"]["root"] = "ram"
+    assert salt_call(pillar).state("diskless_image.synced").result is True
+    before, call = listing(), salt_call(pillar)
+    ret = call.state("diskless_tftp.managed")
+    assert ret.result is False and re.search(REFUSED, ret.comment)
+    with pytest.raises(
+        CommandExecutionError, match=r"^diskless:nodes:node003:root: found ram; vers"
+    ):
+        call.modules["diskless_image.publish"]("tiny")
+    assert listing() == before
+
+
+def test_a_tree_for_dracut_can_have_a_curl_that_fetches(
+    salt_call, pillar, location, without_client
+):
+    pillar["nodes"]["node003"]["root"] = "ram"
+    (without_client / "usr/sbin/mkinitramfs").unlink()
+    dracut = without_client / "usr/bin/dracut"
+    dracut.write_text("#!/bin/sh\n")
+    curl = without_client / "usr/bin/curl"
+    for path, protocols in ((dracut, ""), (curl, "file http https")):
+        path.write_text(f"#!/bin/sh\necho Protocols: {protocols}\n")
+        path.chmod(0o755)
+    assert re.search(REFUSED, salt_call(pillar).state("diskless_image.synced").comment)
+    curl.write_text("#!/bin/sh\necho Protocols: file http https tftp\n")
+    assert "TFTP" not in salt_call(pillar).state("diskless_image.synced").comment
