@@ -6,14 +6,14 @@ Formats: syslinux(1), the syslinux wiki's "PXELINUX" (names of the files) and "C
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from netaddr import IPAddress
 
 from salt_diskless.boot import roots
 from salt_diskless.boot.roots import Roots
 from salt_diskless.boot.template import template
-from salt_diskless.cluster import DisklessError, Node, Settings, Site, Swap
+from salt_diskless.cluster import DisklessError, Node, Settings, Site, Swap, Timeout
 from salt_diskless.tree import header
 
 DIRECTORY = "linux-install"
@@ -66,7 +66,7 @@ def _form(settings: Settings, version: str, own: str, known: Roots) -> str:
 
 def _kernel_line(settings: Settings, version: str, place: str, known: Roots) -> str:
     """Return the append line: the HOWTO's words, and what is new."""
-    image, network, timeout = settings.image, settings.network, settings.timeout
+    image, network = settings.image, settings.network
     words = [
         f"console={settings.serial_console}" if settings.serial_console else "",
         f"initrd={place}/initrd.img",
@@ -82,12 +82,21 @@ def _kernel_line(settings: Settings, version: str, place: str, known: Roots) -> 
         _swap(settings.swap),
         "DISKLESS_JOURNAL=snapshot" if settings.journal == "snapshot" else "",
         f"DISKLESS_LOG={network.syslog}" if network.syslog else "",
-        f"diskless.timeout={timeout.after},{timeout.then}" if timeout else "",
+        *_timeout(settings.timeout),
         f"nfs.nfs4_unique_id={_NAME}",
         "ro",
         settings.kernel_append or "",
     ]
     return " ".join(word for word in words if word)
+
+
+def _timeout(timeout: Timeout | None) -> Iterator[str]:
+    """Yield the words that say when a node that gets no root gives up, and what it does then. Where
+    the kernel itself gives up, such as for want of memory, it can do one of these things."""
+    if timeout is not None:
+        yield f"diskless.timeout={timeout.after},{timeout.then}"
+        if timeout.then == "reboot":
+            yield f"panic={timeout.after}"
 
 
 def _swap(swap: Swap) -> str:

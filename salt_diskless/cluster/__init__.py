@@ -17,6 +17,7 @@ from salt_diskless.cluster.model import (
     Site,
     Source,
     Swap,
+    Timeout,
 )
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "Site",
     "Source",
     "Swap",
+    "Timeout",
     "parse",
 ]

@@ -515,16 +515,19 @@ dl_take_file() {
 	dl_retry "root $dl_server:$dl_file (TFTP)" dl_fetch_whole "$1/root.squashfs"
 }
 
-# Beside the file: what init and the first services need, at the very least.
+# What init and the first services need beside a root, at the very least.
 dl_room=$((64 * 1024))
 
+# How many kB of memory are free.
+dl_free() {
+	sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' "$dl_proc/meminfo"
+}
+
 dl_has_room() {
-	while read -r dl_word dl_value _; do
-		[ "$dl_word" != MemAvailable: ] || break
-	done <"$dl_proc/meminfo"
+	dl_value=$(dl_free)
 	[ "$dl_value" -lt $((dl_bytes / 1024 + dl_room)) ] || return 0
 	echo "it takes $((dl_bytes / 1024)) kB of memory and $dl_room kB beside it," \
-		"and $dl_value kB are free"
+		"and $dl_value kB are free: give this node more, or root: squashfs"
 	return 1
 }
 
@@ -569,9 +572,18 @@ dl_boot() {
 		mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$1$dl_path" ||
 			dl_say "$dl_path: no tmpfs could be mounted"
 	done
+	dl_warn
 	dl_stage "version $dl_version handed over to its init"
 	# A root in memory without entries that are kept has what is its own, and needs the server no more.
 	[ "$dl_snapshot" = yes ] || { umount "$dl_run/snapshot" && dl_has_snapshot=''; }
+}
+
+# Who runs out of memory later cannot say so any more.
+dl_warn() {
+	dl_value=$(dl_free)
+	[ "${dl_value:-$dl_room}" -ge "$dl_room" ] ||
+		dl_say "too little memory: $dl_value kB are free for init and its services, which take at" \
+			"least $dl_room kB; going on all the same: if nothing comes of it, give this node more"
 }
 
 # What a machine says that is no node; then it tries again, in case somebody has added it.

@@ -36,6 +36,9 @@ class Shell:
         for name in ("proc/self", "run/snapshot/.diskless", "root/tmp", "root/var/tmp", "units"):
             (place / name).mkdir(parents=True)
         (place / "proc/self/mountinfo").touch()
+        (place / "proc/meminfo").write_text(
+            "MemTotal: 500000 kB\nMemAvailable: 300000 kB\nFree: 1\n"
+        )
         self.stub("mount", 'echo "mount $*" >> "$PLACE/calls"')
         self.stub("dl_watch", ":")
         self.stub("umount", 'echo "umount $*" >> "$PLACE/calls"')
@@ -354,13 +357,10 @@ def test_what_is_changed_in_place_is_looked_at_often(shell):
 
 @pytest.fixture
 def layered(shell: Shell) -> Shell:
-    """A shell whose losetup has a device, and where there is memory for a root."""
+    """A shell whose losetup has a device."""
     shell.stub("modprobe", ":")
     shell.stub("udevadm", ":")
     shell.stub("losetup", 'echo "losetup $*" >> "$PLACE/calls"; echo /dev/loop7')
-    (shell.place / "proc/meminfo").write_text(
-        "MemTotal: 500000 kB\nMemAvailable: 300000 kB\nFree: 1\n"
-    )
     (shell.place / "run/snapshot/.diskless/entries").touch()
     return shell
 
@@ -488,9 +488,20 @@ def test_too_little_memory_is_said_in_figures_and_nothing_is_fetched(served):
     assert not [line for line in served.said("before") if "busybox" in line]
     (said,) = served.said("kmsg")
     assert said.endswith(
-        "(TFTP): it takes 204800 kB of memory and 65536 kB beside it, and 200000 kB are free; "
-        "again in 1 s"
+        "(TFTP): it takes 204800 kB of memory and 65536 kB beside it, and 200000 kB are free: give "
+        "this node more, or root: squashfs; again in 1 s"
     )
+
+
+@pytest.mark.parametrize("free", [65535, 65536])
+def test_with_too_little_memory_for_what_follows_a_node_says_so_and_goes_on(shell, free):
+    (shell.place / "proc/meminfo").write_text(f"MemTotal: 98000 kB\nMemAvailable: {free} kB\n")
+    (shell.place / "run/snapshot/.diskless/entries").touch()
+    booted(shell)
+    said = " ".join(shell.said("kmsg"))
+    assert ("65535 kB are free for init and its services" in said) is (free == 65535)
+    stage = shell.said("run/snapshot/.diskless/stage")
+    assert stage == ["version 20261124T155012 handed over to its init"]
 
 
 def test_a_stranger_is_told_its_mac_and_what_to_do(shell):
