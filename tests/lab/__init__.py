@@ -24,10 +24,10 @@ from typing import Any
 from tests.lab import cache, packages
 from tests.lab.golden import Golden
 from tests.lab.keeper import Keeper
-from tests.lab.node import Node, Timeout, accelerator
+from tests.lab.node import Node, Timeout, accelerator, restart
 from tests.lab.server import Server, StateFailed
 
-__all__ = ["Lab", "Node", "Server", "StateFailed", "Timeout"]
+__all__ = ["Lab", "Node", "Server", "StateFailed", "Timeout", "restart"]
 
 
 def mac(number: int) -> str:

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterable
 
 from tests.lab import cache, roots
 from tests.lab.keeper import Keeper, children
@@ -151,6 +152,18 @@ class Node:
         (link,) = json.loads(self._keeper.run("ip", "-s", "-j", "link", "show", self.tap).stdout)
         return link["stats64"]["rx"]["bytes"] + link["stats64"]["tx"]["bytes"] - self._wire
 
+    def cable(self, state: str) -> None:
+        """Have the node's network cable ``up`` or ``down``."""
+        self._keeper.run("ip", "link", "set", self.tap, state)
+
+    def wait_until_off(self, timeout: float = 60) -> None:
+        """Wait until the machine is off, which a restart of the lab's machines is too."""
+        patience = Patience(timeout)
+        while self.is_on:
+            if patience.is_over:
+                raise Timeout(f"{self.name} does not go off:\n{self.console[-3000:]}")
+            time.sleep(0.2)
+
     def power_off(self) -> None:
         """Cut the node's power."""
         for child in children(self._process.pid):
@@ -208,3 +221,13 @@ def _kvm_works() -> bool:
     except subprocess.TimeoutExpired:
         return False
     return b"Kernel panic" in done.stdout
+
+
+def restart(nodes: Iterable[Node]) -> None:
+    """Have the nodes' own systems restart them, and wait until they have gone off for that."""
+    there = list(nodes)
+    for node in there:
+        # It ends the agent too, which could not answer any more.
+        node.run("(sleep 1; systemctl reboot) >/dev/null 2>&1 &")
+    for node in there:
+        node.wait_until_off(90)
