@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e import disks
 from tests.lab import Lab, Node
 from tests.lab.patience import Patience
 
@@ -22,6 +23,9 @@ FILES: list[Any] = [
     {"path": "/mnt", "how": "localdisk"},
 ]
 
+#: A partition for entries on a local disk.
+LOCAL = ("ext4", "diskless-local")
+
 
 @pytest.fixture(scope="module")
 def nodes(lab: Lab) -> dict[str, Node]:
@@ -29,23 +33,28 @@ def nodes(lab: Lab) -> dict[str, Node]:
     has entries of its own, node002 the project's."""
     server = lab.server
     upper = server.diskless / "upper"
-    for path in ("etc/ssh", "etc/salt/minion.d", "opt/tool"):
+    for path in ("etc/ssh", "etc/salt/minion.d", "opt/tool", "srv/data"):
         (upper / path).mkdir(parents=True)
     (upper / "etc/ssh/sshd_config").write_text("UsePAM no\n")
     (upper / "etc/ssh/ssh_host_ed25519_key").write_text("the golden node's\n")
     (upper / "etc/salt/minion").write_text("master: 10.141.0.1\n")
-    (upper / "opt/tool/settings").write_text("the image's\n")
+    for path in ("opt/tool", "srv/data"):
+        (upper / path / "settings").write_text("the image's\n")
     for name in ("golden", "work"):
         server.run("mkdir", f"/diskless/{name}")
     layers = "lowerdir=/srv/golden,upperdir=/diskless/upper,workdir=/diskless/work"
     server.run("mount", "-t", "overlay", "-o", layers, "overlay", "/diskless/golden")
-    pillar = lab.pillar(2)
+    pillar = lab.pillar(2, drivers=["virtio_pci", "virtio_net", "virtio_blk", "ext4"])
     pillar["diskless"]["nodes"]["node001"]["files"] = FILES
     pillar["diskless"]["images"]["debian"]["source"] = {"directory": "/diskless/golden"}
     server.write_pillar(pillar)
+    # The admin's own list, for both.
+    custom = server.diskless / "debian/snapshot/files.custom"
+    custom.parent.mkdir(parents=True)
+    custom.write_text("/srv/data localdisk\n")
     server.salt_call("state.apply", "diskless")
-    for name in NAMES:
-        lab.power_on(name)
+    lab.power_on("node001")
+    lab.power_on("node002", disk=disks.make(lab.place / "good", ("ext4", ""), LOCAL))
     for name in NAMES:
         lab.nodes[name].wait_for("login")
     return lab.nodes
@@ -73,6 +82,15 @@ def test_each_node_is_itself(nodes: dict[str, Node]):
         assert node.run("stat -c '%a %u' /etc/ssh/ssh_host_ed25519_key") == "600 0"
         assert node.run("stat -c %s /var/lib/systemd/random-seed") == "512"
         assert f"id: '{name}'" in node.run("cat /etc/salt/minion.d/99-diskless-id.conf")
+
+
+def test_on_a_local_disk_an_entry_begins_as_the_version_has_it(nodes: dict[str, Node]):
+    node = nodes["node002"]
+    mounts = node.run("cat /proc/mounts")
+    assert "/dev/vda2 /srv/data ext4 " in mounts and "/dev/vda1 " not in mounts
+    assert "no disk here" not in node.console
+    assert node.run("cat /srv/data/settings") == "the image's"
+    node.run("echo mine >/srv/data/settings; echo more >/srv/data/more; sync")
 
 
 def test_without_the_local_disk_it_is_said_and_the_entry_is_in_memory(nodes: dict[str, Node]):
@@ -115,10 +133,24 @@ def test_after_its_next_boot_a_node_is_the_same_and_what_is_kept_is_there(
         assert not patience.is_over, node.run("systemctl status diskless-keep.path", check=False)
         time.sleep(0.2)
     assert shadow.stat().st_mode & 0o777 == 0o640
-    # Without a word to it, as in a power cut.
-    lab.power_on("node001").wait_for("login")
+    # Without a word to them, as in a power cut. A disk without the label is none.
+    disk = disks.make(lab.place / "other", ("ext4", "diskless-other"), ("ext4", ""))
+    digests = [disks.digest(disk, number) for number in range(2)]
+    lab.power_on("node001", disk=disk)
+    lab.power_on("node002", disk=lab.place / "good")
+    for name in NAMES:
+        lab.nodes[name].wait_for("login")
     again = lab.nodes["node001"]
     assert identity(again) == before
     assert again.run("id -u tester") == "4711"
     assert again.run("cat /opt/tool/settings") == "the image's"
     assert again.run("grep -c mine /usr/lib/os-release", check=False) == "0"
+    for path in ("/mnt", "/srv/data"):
+        assert f"entry {path}: no disk here has a file system labelled diskl" in again.console
+        assert again.run(f"ls {path}; awk '$2 == \"{path}\" {{print $3}}' /proc/mounts") == "tmpfs"
+    assert "vda2" in again.run("cat /proc/partitions") and "/dev/vda" not in again.run(
+        "cat /proc/mounts"
+    )
+    assert [disks.digest(disk, number) for number in range(2)] == digests
+    kept = lab.nodes["node002"].run("cat /srv/data/settings /srv/data/more")
+    assert kept.split() == ["mine", "more"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 import time
 from typing import Any
 
 import pytest
 
+from tests.e2e import disks
 from tests.e2e.test_boot import mounts_from_server
-from tests.lab import Lab, Node
+from tests.lab import Lab, Node, restart
 from tests.lab.patience import Patience
 
 #: Refuses what a kernel without CONFIG_NFS_SWAP refuses.
@@ -17,13 +19,15 @@ _SWAPON = """#!/bin/sh
 case $1 in */swapfile) echo "swapon failed: Invalid argument"; exit 255 ;; esac
 exec /sbin/swapon "$@"
 """
+#: What a node has its network and its disk by.
+DRIVERS = ["virtio_pci", "virtio_net", "virtio_blk"]
 _FULL = "/dev/shm/full"
 _GROUP = "/sys/fs/cgroup/pressed"
 
 
 def pillar(lab: Lab, size: str) -> dict[str, Any]:
     """Return the pillar of two nodes: node001 has the default, node002 a file over NFS."""
-    pillar = lab.pillar(2)
+    pillar = lab.pillar(2, drivers=DRIVERS)
     pillar["diskless"]["nodes"]["node002"]["swap"] = {"kind": "nfs", "size": size}
     return pillar
 
@@ -36,9 +40,10 @@ def nodes(lab: Lab) -> dict[str, Node]:
     return power_on(lab)
 
 
-def power_on(lab: Lab) -> dict[str, Node]:
-    for name in ("node001", "node002"):
-        lab.power_on(name)
+def power_on(lab: Lab, disk: pathlib.Path | None = None) -> dict[str, Node]:
+    """Switch both nodes on, node001 with a disk, and return them when they have their swap."""
+    lab.power_on("node001", disk=disk)
+    lab.power_on("node002")
     for node in lab.nodes.values():
         node.wait_for("login")
         node.wait_for("diskless: swap: ")
@@ -84,14 +89,10 @@ def empty(node: Node) -> None:
 def swap_off(node: Node) -> None:
     node.run("systemctl stop diskless-swap", 300)
     assert swaps(node) == {}
-    assert node.run("ls /sys/block") in ("", _loops(node))
-    assert "/run/diskless/swap " not in node.run("cat /proc/mounts")
-
-
-def _loops(node: Node) -> str:
-    """The loop devices that the module makes when it is loaded; none is in use."""
+    # The module of loop devices makes some when it is loaded.
+    assert "zram" not in node.run("ls /sys/block")
     assert node.run("losetup -a") == ""
-    return node.run("cd /sys/block; ls -d loop*", check=False)
+    assert "/run/diskless/swap " not in node.run("cat /proc/mounts")
 
 
 def swap_on(node: Node) -> None:
@@ -139,7 +140,13 @@ def test_the_server_refuses_the_neighbours_swap_file(nodes: dict[str, Node]):
 
 @pytest.mark.parametrize("name", ["node001", "node002"], ids=["zram", "NFS"])
 def test_under_pressure_memory_goes_out_and_comes_back(nodes: dict[str, Node], name: str):
-    node = nodes[name]
+    press(nodes[name])
+    swap_off(nodes[name])
+    swap_on(nodes[name])
+
+
+def press(node: Node) -> None:
+    """Have memory go out and come back as it was."""
     before = counted(node)
     wanted = fill(node)
     assert checksum(node) == wanted
@@ -147,8 +154,6 @@ def test_under_pressure_memory_goes_out_and_comes_back(nodes: dict[str, Node], n
     assert after["pswpout"] - before["pswpout"] > 4000, (before, after)
     assert after["pswpin"] - before["pswpin"] > 4000, (before, after)
     empty(node)
-    swap_off(node)
-    swap_on(node)
 
 
 def test_a_new_file_on_the_server_takes_nothing_from_a_node_that_swaps(
@@ -169,21 +174,34 @@ def test_a_new_file_on_the_server_takes_nothing_from_a_node_that_swaps(
 def test_a_node_that_swaps_goes_down_without_delay_and_has_its_swap_again(
     lab: Lab, nodes: dict[str, Node]
 ):
-    node = nodes["node002"]
-    fill(node)
-    assert int(node.run("awk 'NR > 1 {print $4}' /proc/swaps")) > 16000
-    for node in nodes.values():
-        node.run("(sleep 1; systemctl reboot) >/dev/null 2>&1 &")
-    patience = Patience(90)
-    while any(node.is_on for node in nodes.values()):
-        assert not patience.is_over, nodes["node002"].console[-3000:]
-        time.sleep(0.2)
+    changed = pillar(lab, "256M")
+    changed["diskless"]["nodes"]["node001"].update(nfs=3, swap={"kind": "nfs", "size": "128M"})
+    lab.server.write_pillar(changed)
+    lab.server.salt_call("state.apply", "diskless")
+    have_in_swap(nodes["node002"])
+    restart(nodes.values())
     power_on(lab)
-    assert list(swaps(nodes["node001"])) == ["/dev/zram0"]
+    assert swaps(nodes["node001"]) == {"/run/diskless/swap/swapfile": 128 * 1024 - 4}
     assert swaps(nodes["node002"]) == {"/run/diskless/swap/swapfile": 256 * 1024 - 4}
     assert nodes["node002"].run("systemctl --failed --no-legend --plain") == ""
     answer = lab.server.salt_call("diskless_swap.apply")
     assert answer == {"removed": {"old": "node002"}}
+
+
+def have_in_swap(node: Node) -> None:
+    """Have a node that is about to restart have memory in its swap."""
+    fill(node)
+    assert int(node.run("awk 'NR > 1 {print $4}' /proc/swaps")) > 16000
+
+
+def test_over_nfs_3_memory_goes_out_and_comes_back_too(nodes: dict[str, Node]):
+    node = nodes["node001"]
+    mounts = node.run("cat /proc/mounts")
+    assert re.search(r"swap/node001 /run/diskless/swap nfs rw\S*,vers=3,", mounts), mounts
+    assert re.search(r"swap: 10\.141\.0\.1:/diskless/debian/swap/node001, directly", node.console)
+    press(node)
+    swap_off(node)
+    swap_on(node)
 
 
 def test_through_a_loop_device_memory_comes_back_too(nodes: dict[str, Node]):
@@ -193,32 +211,56 @@ def test_through_a_loop_device_memory_comes_back_too(nodes: dict[str, Node]):
     node.run("PATH=/tmp:$PATH sh /usr/lib/salt-diskless/swap start")
     assert list(swaps(node)) == ["/dev/loop0"]
     assert "node002, through /dev/loop0" in node.run("dmesg")
-    before = counted(node)
-    wanted = fill(node)
-    assert checksum(node) == wanted
-    assert counted(node)["pswpin"] - before["pswpin"] > 4000
-    empty(node)
+    press(node)
     node.run("sh /usr/lib/salt-diskless/swap stop", 300)
     assert swaps(node) == {}
     assert node.run("losetup -a") == ""
 
 
 def test_a_node_whose_swap_is_taken_away_keeps_it_until_it_has_booted_again(
-    lab: Lab, nodes: dict[str, Node]
+    lab: Lab, nodes: dict[str, Node], disk: pathlib.Path
 ):
-    lab.server.write_pillar(lab.pillar(2))
+    other = lab.pillar(2, drivers=DRIVERS)
+    other["diskless"]["nodes"]["node001"]["swap"] = {"kind": "disk", "label": "diskless-swap"}
+    lab.server.write_pillar(other)
     answer = lab.server.salt_call("state.apply", "diskless")
     changed = {state["__id__"]: state["changes"] for state in answer.values() if state["changes"]}
-    assert changed["diskless swap files"] == {"retired": {"nodes": "node002"}}
+    assert changed["diskless swap files"] == {"retired": {"nodes": "node[001-002]"}}
     assert "diskless nfs exports" not in changed
-    nodes["node002"].power_off()
-    node = lab.power_on("node002")
-    node.wait_for("login")
-    node.wait_for("diskless: swap: ")
-    assert list(swaps(node)) == ["/dev/zram0"]
+    have_in_swap(nodes["node001"])
+    restart(nodes.values())
+    power_on(lab, disk)
+    assert list(swaps(nodes["node002"])) == ["/dev/zram0"]
     answer = lab.server.salt_call("state.apply", "diskless")
     changed = {state["__id__"]: state["changes"] for state in answer.values() if state["changes"]}
-    assert changed["diskless swap files"] == {"removed": {"nodes": "node002"}}
+    assert changed["diskless swap files"] == {"removed": {"nodes": "node[001-002]"}}
     assert changed["diskless nfs exports"]["removed"]["exports"] == [
-        "/diskless/debian/swap/node002"
+        "/diskless/debian/swap/node[001-002]"
     ]
+
+
+@pytest.fixture(scope="module")
+def disk(lab: Lab) -> pathlib.Path:
+    """A disk with four partitions, of which the third has the label."""
+    others = ("swap", "diskless-swap2"), ("swap", ""), ("ext4", "data")
+    return disks.make(lab.place / "disk", *others[:2], ("swap", "diskless-swap"), others[2])
+
+
+def test_on_a_disk_memory_goes_out_to_the_partition_with_the_label_and_to_no_other(
+    lab: Lab, nodes: dict[str, Node], disk: pathlib.Path
+):
+    before = [disks.digest(disk, number) for number in range(4)]
+    node = nodes["node001"]
+    assert list(swaps(node)) == ["/dev/vda3"]
+    assert "diskless: swap: the partition labelled diskless-swap" in node.console
+    press(node)
+    swap_off(node)
+    swap_on(node)
+    have_in_swap(node)
+    restart([node])
+    after = [disks.digest(disk, number) for number in range(4)]
+    assert [number for number in range(4) if after[number] != before[number]] == [2]
+    node = lab.power_on("node001", disk=disk)
+    node.wait_for("diskless: swap: the partition labelled diskless-swap")
+    node.wait_for("login")
+    assert list(swaps(node)) == ["/dev/vda3"]
