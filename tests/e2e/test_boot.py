@@ -93,6 +93,16 @@ def test_no_disk_is_used(node: Node):
     assert "written by salt-diskless" in node.run("cat /etc/fstab")
 
 
+def test_nothing_checks_or_remounts_the_root(node: Node):
+    before = mounts(node)["/"]
+    assert "/" not in [line.split()[1] for line in node.run("grep -v ^# /etc/fstab").splitlines()]
+    # The lab's image has the unit masked that runs this.
+    node.run("/lib/systemd/systemd-remount-fs")
+    assert mounts(node)["/"] == before
+    checks = "'systemd-fsck@*' systemd-fsck-root.service"
+    assert node.run(f"systemctl list-units --all --no-legend {checks}") == ""
+
+
 def test_systemd_has_no_failed_unit(node: Node):
     assert node.run("systemctl --failed --no-legend --plain") == ""
 
@@ -199,6 +209,20 @@ def restarts(lab: Lab, unit: str) -> int:
 
 def main_pid(lab: Lab, unit: str) -> str:
     return lab.server.run("systemctl", "show", "-p", "MainPID", unit).stdout
+
+
+def test_a_restart_of_the_nfs_server_is_no_more_than_a_pause(lab: Lab, nodes: dict[str, Node]):
+    restart_nfs(lab, nodes["node001"], nodes["node002"])
+
+
+def restart_nfs(lab: Lab, *nodes: Node) -> None:
+    """Restart the NFS server, and see that nodes read their root and write to their snapshot."""
+    lab.server.run("systemctl", "restart", "nfs-server")
+    for node in nodes:
+        node.run("echo 3 >/proc/sys/vm/drop_caches; sha256sum /usr/bin/perl", timeout=300)
+        node.run(f"echo {node.name} >/var/log/after; sync", timeout=300)
+        after = lab.server.diskless / f"debian/snapshot/{node.name}/var/log/after"
+        assert after.read_text() == f"{node.name}\n"
 
 
 def test_a_removed_node_loses_its_files_and_exports(lab: Lab, nodes: dict[str, Node]):

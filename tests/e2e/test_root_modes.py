@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from tests.lab import Lab, Node
+from tests.e2e.test_boot import restart_nfs
+from tests.lab import Lab, Node, restart
 
 #: Node to its root mode; node004's keeps nothing.
 MODES = {"node001": "overlay", "node002": "squashfs", "node003": "ram", "node004": "ram"}
@@ -16,13 +17,16 @@ KEEPING = ("node001", "node002", "node003")
 
 @pytest.fixture(scope="module")
 def nodes(lab: Lab) -> dict[str, Node]:
-    """A node of each mode, and one in memory without entries that are kept."""
-    pillar = lab.pillar(4, overlay_size="25%")
+    """A node of each mode, and one in memory without entries that are kept; node005, in memory too,
+    has too little of it."""
+    pillar = lab.pillar(5, overlay_size="25%")
     for name, mode in MODES.items():
         pillar["diskless"]["nodes"][name]["root"] = mode
     pillar["diskless"]["nodes"]["node004"]["files"] = []
+    pillar["diskless"]["nodes"]["node005"].update(root="ram", timeout={"after": 60, "then": "halt"})
     lab.server.write_pillar(pillar)
     lab.server.salt_call("state.apply", "diskless")
+    lab.power_on("node005", memory=192)
     return boot(lab, *MODES)
 
 
@@ -91,7 +95,7 @@ def test_the_root_is_what_the_pillar_says(lab: Lab, node: Node):
 
 
 def test_there_are_no_more_nfs_mounts_than_it_takes(nodes: dict[str, Node]):
-    found = {name: nfs_mounts(node) for name, node in nodes.items()}
+    found = {name: nfs_mounts(nodes[name]) for name in MODES}
     assert found == {"node001": 2, "node002": 2, "node003": 1, "node004": 0}
 
 
@@ -118,9 +122,24 @@ def test_the_node_knows_its_name_and_has_no_failed_unit(node: Node):
     assert "diskless:" not in node.run("dmesg --level err", check=False)
 
 
+def test_too_little_memory_for_a_root_is_said_and_ends_as_the_pillar_says(
+    lab: Lab, nodes: dict[str, Node]
+):
+    small = lab.nodes["node005"]
+    small.wait_for(
+        r"diskless: root 10\.141\.0\.1:linux-install/debian/\S+/root\.squashfs \(TFTP\): it takes "
+        r"\d+ kB of memory and 65536 kB beside it, and \d+ kB are free: give this node more, or "
+        r"root: squashfs; again in 1 s"
+    )
+    small.wait_for(r"diskless: no root after 60 s: off, as diskless\.timeout says")
+    small.wait_until_off()
+    for name in MODES:
+        assert "too little memory" not in nodes[name].console
+
+
 def test_what_a_boot_asks_of_the_server_and_takes_of_memory(nodes: dict[str, Node]):
     asked = {}
-    for name, node in nodes.items():
+    for name, node in ((name, nodes[name]) for name in MODES):
         counted = operations(node)
         print(f"{name} {MODES[name]}: {node.memory_used()} MB used; {counted}")
         below = [by for place, by in counted.items() if "/layers/" in place]
@@ -139,6 +158,7 @@ def test_what_is_an_entry_is_kept_and_what_is_not_is_gone(lab: Lab, nodes: dict[
         )
         kept = lab.server.diskless / f"debian/snapshot/{name}/var/log/kept"
         assert kept.read_text() == "kept\n"
+    restart(nodes[name] for name in KEEPING)
     boot(lab, *KEEPING)
     for name in KEEPING:
         assert nodes[name].run("cat /var/log/kept") == "kept"
@@ -147,12 +167,7 @@ def test_what_is_an_entry_is_kept_and_what_is_not_is_gone(lab: Lab, nodes: dict[
 
 
 def test_a_restart_of_the_nfs_server_is_no_more_than_a_pause(lab: Lab, nodes: dict[str, Node]):
-    lab.server.run("systemctl", "restart", "nfs-server")
-    for name in KEEPING:
-        nodes[name].run("echo 3 >/proc/sys/vm/drop_caches; sha256sum /usr/bin/perl", timeout=300)
-        nodes[name].run(f"echo {name} >/var/log/after; sync", timeout=300)
-        after = lab.server.diskless / f"debian/snapshot/{name}/var/log/after"
-        assert after.read_text() == f"{name}\n"
+    restart_nfs(lab, *(nodes[name] for name in KEEPING))
 
 
 def test_a_root_in_memory_that_keeps_nothing_needs_no_server(lab: Lab, nodes: dict[str, Node]):
