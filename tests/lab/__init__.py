@@ -21,7 +21,7 @@ import tempfile
 import time
 from typing import Any
 
-from tests.lab import cache, packages
+from tests.lab import cache, packages, roots
 from tests.lab.golden import Golden
 from tests.lab.keeper import Keeper
 from tests.lab.node import Node, Timeout, accelerator, restart
@@ -36,9 +36,13 @@ def mac(number: int) -> str:
 
 
 class Lab:
-    """Boot server and nodes; a context manager. Two can run side by side."""
+    """Boot server and nodes; a context manager. Two can run side by side.
 
-    def __init__(self) -> None:
+    golden
+        What is the server's ``/srv/golden``: the lab's golden root, unless told otherwise.
+    """
+
+    def __init__(self, golden: pathlib.Path | None = None) -> None:
         packages.install()
         accelerator()
         name = f"diskless-lab-{os.getpid()}-{time.monotonic_ns() % 100000}"
@@ -50,7 +54,7 @@ class Lab:
         self.keeper = Keeper(name, self.place)
         try:
             self._network()
-            self.server = Server(self.keeper, self.place)
+            self.server = Server(self.keeper, self.place, golden or roots.golden())
         except BaseException:
             self.close()
             raise

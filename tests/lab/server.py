@@ -11,6 +11,7 @@ from typing import Any
 from tests.lab import roots
 from tests.lab.container import Container
 from tests.lab.keeper import Keeper
+from tests.lab.node import Node, Timeout
 from tests.lab.patience import Patience
 
 #: What of a checkout a wheel is made of.
@@ -19,6 +20,8 @@ _SOURCE = ("setup.cfg", "pyproject.toml", "salt_diskless", "states", "README.md"
 _MANAGED = ["-c", "/etc/salt-managed"]
 #: A line of /proc/net/tcp (proc_net_tcp(5)): 10.141.0.1:4506, in state LISTEN.
 _MASTER_LISTENS = "01008D0A:119A 00000000:0000 0A"
+#: Minions that the master lets in unasked: a node's has to have a key that it knows.
+_LET_IN = "bootserver\ngolden\n"
 
 
 class StateFailed(AssertionError):
@@ -26,14 +29,14 @@ class StateFailed(AssertionError):
 
 
 class Server(Container):
-    """The boot server of a lab: 10.141.0.1 on the bridge."""
+    """The boot server of a lab: 10.141.0.1 on the bridge; ``golden`` is a root for its nodes."""
 
-    def __init__(self, keeper: Keeper, place: pathlib.Path):
+    def __init__(self, keeper: Keeper, place: pathlib.Path, golden: pathlib.Path):
         super().__init__(keeper, place, "server", roots.server())
         self.diskless = place / "diskless"
         self.diskless.mkdir(mode=0o755)
         self._install(place)
-        self.boot(f"--bind={self.diskless}:/diskless", f"--bind-ro={roots.golden()}:/srv/golden")
+        self.boot(f"--bind={self.diskless}:/diskless", f"--bind-ro={golden}:/srv/golden")
 
     def write_pillar(self, pillar: dict[str, Any]) -> None:
         """Make this the server's pillar."""
@@ -48,6 +51,11 @@ class Server(Container):
     def start_master(self) -> None:
         """Start a Salt master on the server, and its minion: after that :meth:`salt` works. Their
         pillar and SLS are those of ``salt_call``."""
+        managed = self.path(_MANAGED[1])
+        (managed / "let-in").write_text(_LET_IN)
+        (managed / "master.d").mkdir()
+        settings = f"auto_accept: false\nautosign_file: {_MANAGED[1]}/let-in\n"
+        (managed / "master.d/let-in.conf").write_text(settings)
         for command in ("salt-master", "salt-minion"):
             self.run("systemd-run", f"--unit=lab-{command}", f"/opt/salt/bin/{command}", *_MANAGED)
         patience = Patience(120)
@@ -69,10 +77,33 @@ class Server(Container):
         except ValueError:  # Nobody has a key there yet.
             return []
 
-    def salt(self, function: str, *arguments: str, test: bool = False) -> Any:
-        """Have the master tell the server's minion what to do, and return the answer."""
-        command = ["/opt/salt/bin/salt", *_MANAGED, "--timeout=300", "bootserver"]
-        return self._salt(command, "bootserver", function, *arguments, test=test)
+    def wait_for_minion(self, node: Node, timeout: float = 300) -> float:
+        """Wait until a node's minion answers the master.
+
+        timeout
+            Seconds that it may take to listen to the master, as :class:`Patience` counts them.
+
+        Returns the seconds since the node was powered on.
+        """
+        listens = "ss -Htn state established dport = :4505"
+        ping = ["/opt/salt/bin/salt", *_MANAGED, "--timeout=900", "--out=json", "--static"]
+        patience = Patience(timeout)
+        while not node.run(listens):
+            if patience.is_over:
+                raise Timeout(f"{node.name}: its minion does not listen to the master")
+            time.sleep(1)
+        # Once, and with patience: to be asked again is what a slow minion has no time for.
+        said = self.run(*ping, node.name, "test.ping", check=False).stdout
+        if '": true' not in said:
+            raise Timeout(f"{node.name}: no answer of its minion: {said}")
+        return time.monotonic() - node.powered_on
+
+    def salt(
+        self, function: str, *arguments: str, test: bool = False, minion: str = "bootserver"
+    ) -> Any:
+        """Have the master tell a minion what to do, and return the answer."""
+        command = ["/opt/salt/bin/salt", *_MANAGED, "--timeout=300", minion]
+        return self._salt(command, minion, function, *arguments, test=test)
 
     def orchestrate(self, sls: str, **pillar: Any) -> dict[str, Any]:
         """Have the master orchestrate an SLS, and return its states; a failed one is an error in
