@@ -1,14 +1,24 @@
-"""The boot server is told by a real master: state.apply, test=True, and a highstate by top file."""
+"""The boot server is told by a real master: state.apply, test=True, and a highstate by top file. A
+node's minion is that master's, too."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.test_boot import TREES, digest
-from tests.lab import Lab
+from tests.lab import Lab, salted
 from tests.lab.roots import CHECKOUT
 
 TOP = (CHECKOUT / "README.md").read_text().split("# top.sls\n", 1)[1].split("```", 1)[0]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """A boot server whose golden root has a Salt minion."""
+    with Lab(salted.root()) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +46,15 @@ def test_test_mode_on_a_bare_server_touches_nothing(master: Lab):
 
 def test_state_apply_makes_a_boot_server_that_a_node_boots_from(master: Lab):
     master.server.salt("state.apply", "diskless")
-    node = master.power_on("node001")
+    master.server.orchestrate("diskless.orch.keys")
+    node = master.power_on("node001", memory=768)
     node.wait_for("login")
     assert node.run("hostname") == "node001"
-    node.power_off()
+
+
+def test_the_nodes_minion_answers_the_master_without_a_step_by_hand(master: Lab):
+    master.server.wait_for_minion(master.nodes["node001"])
+    master.nodes["node001"].power_off()
 
 
 def test_no_asterisks_are_in_what_was_written(master: Lab):
