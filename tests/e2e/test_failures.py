@@ -28,7 +28,7 @@ with open("/run/syslog", "wb", buffering=0) as log:
 def version(lab: Lab) -> str:
     """The published version of an image that three nodes may boot from; their kernels' log goes to
     the boot server."""
-    pillar = lab.pillar(3)
+    pillar = lab.pillar(3, nfs="4.2")
     pillar["diskless"]["networks"]["lab"]["syslog"] = "10.141.0.1"
     for name in ("node002", "node003"):
         pillar["diskless"]["nodes"][name]["timeout"] = {"after": 60, "then": "reboot"}

@@ -28,7 +28,8 @@ _GROUP = "/sys/fs/cgroup/pressed"
 def pillar(lab: Lab, size: str) -> dict[str, Any]:
     """Return the pillar of two nodes: node001 has the default, node002 a file over NFS."""
     pillar = lab.pillar(2, drivers=DRIVERS)
-    pillar["diskless"]["nodes"]["node002"]["swap"] = {"kind": "nfs", "size": size}
+    swap = {"kind": "nfs", "size": size}
+    pillar["diskless"]["nodes"]["node002"].update(nfs="4.2", swap=swap)
     return pillar
 
 
