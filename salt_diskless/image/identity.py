@@ -66,7 +66,7 @@ FSTAB = "/etc/fstab"
 
 FSTAB_TEXT = """\
 # /etc/fstab for diskless nodes, written by salt-diskless
-none /dev/pts devpts gid=5,mode=620 0 0
+none /dev/pts devpts nosuid,noexec,gid=5,mode=620 0 0
 none /dev/shm tmpfs nosuid,nodev 0 0
 none /tmp tmpfs mode=1777,nosuid,nodev 0 0
 none /var/tmp tmpfs mode=1777,nosuid,nodev 0 0
