@@ -355,8 +355,11 @@ dl_persistent() {
 dl_keep_journal() {
 	dl_flush="/bin/sh -c 'journalctl --flush; journalctl --relinquish-var'"
 	mkdir -p "$dl_units/timers.target.wants" "$dl_units/systemd-journal-flush.service.d"
-	printf '[Service]\nExecStart=\nExecStart=/bin/true\nExecStop=\nExecStop=%s\n' "$dl_flush" \
-		>"$dl_units/systemd-journal-flush.service.d/diskless.conf"
+	{
+		# As it is, nothing stops it at the end.
+		printf '[Unit]\nConflicts=umount.target\nBefore=umount.target\n'
+		printf '[Service]\nExecStart=\nExecStart=/bin/true\nExecStop=\nExecStop=%s\n' "$dl_flush"
+	} >"$dl_units/systemd-journal-flush.service.d/diskless.conf"
 	printf '[Unit]\nDescription=%s\n[Service]\nType=oneshot\nExecStart=%s\n' \
 		'Bring the journal of this diskless node into its snapshot' "$dl_flush" \
 		>"$dl_units/diskless-journal.service"
