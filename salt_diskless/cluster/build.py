@@ -185,7 +185,7 @@ class _Build:
             time_offset=net.time_offset,
             lease_default=net.lease_time.default,
             lease_max=net.lease_time.max,
-            dynamic=net.dynamic,
+            discovery_range=net.discovery_range,
             syslog=net.syslog,
         )
 

@@ -109,16 +109,18 @@ def _networks(networks: Mapping[str, Network]) -> Iterator[Problem]:
                 str(net.lease_default),
                 f"give at most max, which is {net.lease_max}",
             )
-        if net.dynamic is not None:
-            yield from _dynamic(net, path)
+        if net.discovery_range is not None:
+            yield from _discovery_range(net, path)
 
 
-def _dynamic(net: Network, path: str) -> Iterator[Problem]:
-    assert net.dynamic is not None
-    first, last = net.dynamic.first, net.dynamic.last
+def _discovery_range(net: Network, path: str) -> Iterator[Problem]:
+    assert net.discovery_range is not None
+    first, last = net.discovery_range.first, net.discovery_range.last
     if first <= net.subnet.first or last >= net.subnet.last:
         yield Problem(
-            f"{path}:dynamic", str(net.dynamic), f"give a range of hosts inside {net.subnet}"
+            f"{path}:discovery_range",
+            str(net.discovery_range),
+            f"give a range of hosts inside {net.subnet}",
         )
     for what, address in (
         ("the server's", net.server_address),
@@ -127,7 +129,9 @@ def _dynamic(net: Network, path: str) -> Iterator[Problem]:
     ):
         if first <= int(address) <= last:
             yield Problem(
-                f"{path}:dynamic", str(net.dynamic), f"leave {what} address {address} out of it"
+                f"{path}:discovery_range",
+                str(net.discovery_range),
+                f"leave {what} address {address} out of it",
             )
 
 
@@ -237,9 +241,13 @@ def _node_addresses(
             yield Problem(
                 f"{path}:ip", f"{node.ip} ({node.name})", f"it is {taken[net.name][address]}"
             )
-        elif net.dynamic is not None and net.dynamic.first <= address <= net.dynamic.last:
+        elif (
+            net.discovery_range is not None
+            and net.discovery_range.first <= address <= net.discovery_range.last
+        ):
             yield Problem(
                 f"{path}:ip",
                 f"{node.ip} ({node.name})",
-                f"give one outside the dynamic range {net.dynamic} of diskless:networks:{net.name}",
+                f"give one outside {net.discovery_range}, the discovery_range of "
+                f"diskless:networks:{net.name}",
             )

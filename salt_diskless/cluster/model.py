@@ -74,7 +74,7 @@ class Network:
     time_offset: int | None = None
     lease_default: int = 21600
     lease_max: int = 43200
-    dynamic: IPRange | None = None
+    discovery_range: IPRange | None = None
     syslog: IPAddress | None = None
 
 

@@ -273,7 +273,7 @@ class NetworkIn(_Strict):
     nis_domain: Name | None = None
     time_offset: Annotated[int, Field(strict=True, ge=-86400, le=86400)] | None = None
     lease_time: LeaseIn = LeaseIn()
-    dynamic: Range | None = None
+    discovery_range: Range | None = None
     syslog: Address | None = None
 
 

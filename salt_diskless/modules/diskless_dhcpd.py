@@ -50,7 +50,7 @@ def check(path: str | None = None) -> str:
 @adapter.execution
 def leases() -> dict[str, dict[str, str]]:
     """
-    Return the leases of the dynamic ranges that dhcpd has given out: address to MAC, state, end.
+    Return the leases of the discovery ranges that dhcpd has given out: address to MAC, state, end.
 
     CLI Example:
 

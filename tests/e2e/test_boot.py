@@ -285,7 +285,7 @@ def test_what_a_node_wrote_is_there_after_its_next_boot(lab: Lab, nodes: dict[st
 
 def test_a_stranger_reads_its_mac_and_what_to_do_on_its_console(lab: Lab, nodes: dict[str, Node]):
     pillar = lab.pillar(2)
-    pillar["diskless"]["networks"]["lab"]["dynamic"] = "10.141.2.1-10.141.2.50"
+    pillar["diskless"]["networks"]["lab"]["discovery_range"] = "10.141.2.1-10.141.2.50"
     lab.server.write_pillar(pillar)
     lab.server.salt_call("state.apply", "diskless")
     stranger = lab.power_on("stranger900", "52:54:00:99:99:01")

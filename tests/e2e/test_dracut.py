@@ -29,7 +29,7 @@ def nodes(lab: Lab) -> dict[str, Node]:
     pillar = lab.pillar(2)
     pillar["diskless"]["images"]["debian"]["initramfs"] = "dracut"
     pillar["diskless"]["nodes"]["node001"]["nfs"] = "4.2"
-    pillar["diskless"]["networks"]["lab"]["dynamic"] = "10.141.2.1-10.141.2.50"
+    pillar["diskless"]["networks"]["lab"]["discovery_range"] = "10.141.2.1-10.141.2.50"
     lab.server.write_pillar(pillar)
     lab.server.salt_call("state.apply", "diskless")
     up = {name: lab.power_on(name) for name in ("node001", "node002")}

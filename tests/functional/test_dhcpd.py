@@ -38,7 +38,10 @@ def test_several_networks_on_several_interfaces(salt_call, pillar, config):
     pillar["servers"]["bootserver"] = {"interfaces": {"dl0": "10.77.0.1", "dl2": "10.78.0.1"}}
     pillar["servers"]["bootserver"]["interfaces"]["dl3"] = "10.79.0.1"
     pillar["networks"]["second"] = {"subnet": "10.78.0.0/24", "routers": ["10.78.0.254"]}
-    pillar["networks"]["third"] = {"subnet": "10.79.0.0/24", "dynamic": "10.79.0.9-10.79.0.19"}
+    pillar["networks"]["third"] = {
+        "subnet": "10.79.0.0/24",
+        "discovery_range": "10.79.0.9-10.79.0.19",
+    }
     pillar["nodes"]["node004"] = {
         "mac": "52:54:00:77:00:04",
         "ip": "10.78.0.4",
@@ -221,7 +224,7 @@ def ask(segment: int, mac: str, script: pathlib.Path, seconds: int = 4) -> dict[
 def test_a_real_dhcpd_answers_a_real_client_with_what_the_pillar_says(
     salt_call, pillar, config, segment, tmp_path
 ):
-    pillar["networks"]["lab"]["dynamic"] = "10.77.0.200-10.77.0.210"
+    pillar["networks"]["lab"]["discovery_range"] = "10.77.0.200-10.77.0.210"
     call = salt_call(pillar)
     assert call.state("diskless_dhcpd.managed").result is True
     leases = tmp_path / "dhcpd.leases"

@@ -183,8 +183,14 @@ def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
 @pytest.mark.parametrize(
     ("section", "name", "change", "path", "says"),
     [
-        ("networks", "compute", {"dynamic": "10.8.226.70-10.8.226.80"}, "dynamic", "10.8.226.72"),
-        ("networks", "compute", {"dynamic": "10.8.226.9"}, "dynamic", "first-last"),
+        (
+            "networks",
+            "compute",
+            {"discovery_range": "10.8.226.70-10.8.226.80"},
+            "discovery_range",
+            "10.8.226.72",
+        ),
+        ("networks", "compute", {"discovery_range": "10.8.226.9"}, "discovery_range", "first-last"),
         ("networks", "compute", {"syslog": "logs.example.com"}, "syslog", "IPv4"),
         ("networks", "compute", {"subnet": "10.8.1.0/16"}, "subnet", "10.8.0.0/16"),
         ("networks", "compute", {"subnet": "10.7.0.0/16"}, "subnet", "no address in it"),
@@ -328,9 +334,9 @@ def test_what_is_bootstrapped_has_packages_and_nothing_else_of_a_golden_machine(
     assert "what dnf is to install" in problems(howto)["diskless:images:rhel5compute:packages"]
 
 
-def test_a_node_inside_a_dynamic_range_is_refused(howto):
-    howto["networks"]["compute"]["dynamic"] = "10.8.136.1-10.8.136.9"
-    assert "dynamic range" in problems(howto)["diskless:nodes:node[001-002]:ip"]
+def test_a_node_inside_a_discovery_range_is_refused(howto):
+    howto["networks"]["compute"]["discovery_range"] = "10.8.136.1-10.8.136.9"
+    assert "the discovery_range" in problems(howto)["diskless:nodes:node[001-002]:ip"]
 
 
 def test_the_address_of_another_boot_server_is_refused(howto):
