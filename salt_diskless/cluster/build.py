@@ -17,6 +17,7 @@ from salt_diskless.cluster.model import (
     Image,
     Network,
     Node,
+    Rule,
     Server,
     Settings,
     Source,
@@ -27,7 +28,7 @@ from salt_diskless.cluster.ranges import expand
 from salt_diskless.cluster.wording import listed, nearest, part, problem
 
 ROOT = "diskless"
-_SECTIONS = ("servers", "networks", "images", "profiles", "nodes", "lookup")
+_SECTIONS = ("servers", "networks", "images", "profiles", "nodes", "registry", "lookup")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -58,6 +59,7 @@ class _Build:
         profiles = self._each("profiles", schema.SettingsIn)
         self._check_profiles(profiles)
         nodes = list(self._nodes(networks, images, profiles))
+        rules = tuple(self._rules(profiles))
         self.problems += checks.between(servers, networks, images, nodes)
         if self.problems:
             raise ClusterError(self.problems)
@@ -68,6 +70,7 @@ class _Build:
             images=images,
             nodes={node.name: node for node in by_address},
             lookup=lookup.model_dump(exclude_none=True) if lookup else {},
+            rules=rules,
         )
 
     # -- reading ------------------------------------------------------------------------------
@@ -262,23 +265,9 @@ class _Build:
         resolver = _Resolver(self, networks, images, profiles)
         for key, value in self.raw["nodes"].items():
             path = f"{ROOT}:nodes:{part(key)}"
-            try:
-                names = expand(key) if isinstance(key, str) else []
-            except ValueError as err:
-                self._add(path, shown(key), f"give a host name or a node set ({err})")
-                continue
-            if not names:
-                self._add(path, shown(key), "give a host name or a node set, in quotes")
-                continue
-            wrong = [name for name in names if not schema.is_host_name(name)]
-            if wrong:
-                self._add(
-                    path,
-                    shown(wrong[0]),
-                    "give a host name (RFC 1123: letters, digits and '-', labels up to 63)",
-                )
+            names = self._names(key, path)
             node = self._model(schema.NodeIn, value, path)
-            if node is None or wrong:
+            if node is None or not names:
                 continue
             settings = resolver.of_node(node, path)
             macs, addresses = node.mac, self._spread(node.ip, len(names), f"{path}:ip")
@@ -287,6 +276,52 @@ class _Build:
             elif addresses and settings is not None:
                 for name, mac, address in zip(names, macs, addresses, strict=True):
                     yield path, Node(name, mac, address, settings)
+
+    def _names(self, key: Any, path: str) -> list[str]:
+        """Return the host names of a node set, or none after saying what is wrong with it."""
+        try:
+            names = expand(key) if isinstance(key, str) else []
+        except ValueError as err:
+            self._add(path, shown(key), f"give a host name or a node set ({err})")
+            return []
+        if not names:
+            self._add(path, shown(key), "give a host name or a node set, in quotes")
+        wrong = [name for name in names if not schema.is_host_name(name)]
+        if wrong:
+            self._add(
+                path,
+                shown(wrong[0]),
+                "give a host name (RFC 1123: letters, digits and '-', labels up to 63)",
+            )
+        return [] if wrong else names
+
+    def _rules(self, profiles: Mapping[str, schema.SettingsIn | None]) -> Iterator[Rule]:
+        """Yield the registry's rules; what contradicts a node of it is a problem of the pillar."""
+        path = f"{ROOT}:registry"
+        registry = self._model(schema.RegistryIn, self.raw["registry"], path)
+        if registry is None:
+            return
+        for conflict in registry.conflicts:
+            self._add(conflict.path, conflict.found, conflict.right)
+        for name, rule in registry.rules.items():
+            where = f"{path}:rules:{part(name)}"
+            names = self._names(rule.nodes, f"{where}:nodes")
+            for key, found, right in checks.rule(rule, len(names)):
+                self._add(f"{where}:{key}", found, right)
+            if rule.profile is not None and rule.profile not in profiles:
+                self._add(f"{where}:profile", shown(rule.profile), nearest(rule.profile, profiles))
+            yield Rule(
+                name=name,
+                nodes=tuple(names),
+                macs=tuple(rule.macs or ()),
+                prefixes=tuple(rule.prefixes or ()),
+                serials=tuple(rule.serials or ()),
+                count=rule.next,
+                since=rule.since,
+                until=rule.until,
+                places=rule.ip,
+                profile=rule.profile,
+            )
 
     def _spread(
         self, given: list[IPAddress | schema.AddressRun], count: int, path: str

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from salt_diskless.cluster.errors import Problem, shown
 from salt_diskless.cluster.model import Entry, Image, Network, Node, Server
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.cluster.schema import BootstrapIn, EntryIn
+from salt_diskless.cluster.schema import BootstrapIn, EntryIn, RuleIn
 
 
 def between(
@@ -74,6 +74,28 @@ def bootstrap(given: BootstrapIn) -> Iterator[tuple[str, str, str]]:
             yield key, shown(getattr(given, key)), f"leave it out: it does not go with {this}"
     if this == "releasever" and not given.repositories:
         yield "repositories", "nothing", "give at least one, its id to its URL"
+
+
+def rule(given: RuleIn, names: int) -> Iterator[tuple[str, str, str]]:
+    """Yield ``(key, found, right)`` for what is wrong in a rule with so many names."""
+    kinds = ("macs", "prefixes", "serials", "next")
+    chosen = [kind for kind in kinds if getattr(given, kind) not in (None, [])]
+    if len(chosen) != 1:
+        yield "macs", f"{len(chosen)} of {', '.join(kinds)}", "give just one of them"
+    if chosen == ["next"]:
+        for key in ("since", "until"):
+            if getattr(given, key) is None:
+                yield key, "nothing", "give it: the next machines are anybody's, so limit the time"
+    if given.since is not None and given.until is not None and given.since >= given.until:
+        yield "until", str(given.until), f"give a time after since, which is {given.since}"
+    for key in ("macs", "serials"):
+        listed = getattr(given, key) or ()
+        if len({*listed}) != len(listed):
+            yield key, "one that stands there twice", "name each machine once"
+        elif chosen == [key] and names and names != len(listed):
+            yield key, f"{len(listed)} for {names} nodes", "give one a node, in their order"
+    if given.next is not None and 0 < names < given.next:
+        yield "nodes", f"{names} for {given.next} machines", "give as many names at least"
 
 
 def _server_addresses(servers: Mapping[str, Server]) -> Iterator[Problem]:

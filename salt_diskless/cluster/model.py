@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -234,6 +235,36 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """Which machines that announce themselves are accepted without anybody's yes.
+
+    macs, prefixes, serials
+        Theirs; or all are empty, and then
+    count
+        it is the first so many, in the order of power-on.
+    since, until
+        When they must have announced themselves for the first time (None: whenever).
+    nodes
+        The names that they get: of a list of MACs or serial numbers the first one the first name,
+        and so on; else the next one that is free.
+    places
+        The addresses: the first one's, one for each name; or a range, of which the next one that is
+        free; or None, the next one of the network that is free.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    macs: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    serials: tuple[str, ...] = ()
+    count: int | None = None
+    since: datetime.datetime | None = None
+    until: datetime.datetime | None = None
+    places: Any = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """All that the pillar says."""
 
@@ -242,6 +273,7 @@ class Cluster:
     images: Mapping[str, Image]
     nodes: Mapping[str, Node]
     lookup: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    rules: tuple[Rule, ...] = ()
 
     def golden(self, minion_id: str) -> tuple[Image, ...]:
         """Return the images that are taken from one golden machine.

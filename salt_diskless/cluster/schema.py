@@ -6,6 +6,8 @@ characters that it can be made of, so nothing downstream has to quote.
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import re
 import socket
 from dataclasses import dataclass
@@ -18,6 +20,10 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
+_MAC_PREFIX = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){2,4}")
+#: What a machine says of itself, such as its serial number: nothing that means anything to a shell,
+#: to YAML or to Jinja.
+_CLAIM = re.compile(r"[A-Za-z0-9._/+,=@-][A-Za-z0-9 ._/+,=@-]{0,63}")
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _CONSOLE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}(?:,[0-9]{3,7}(?:[neo](?:[78]r?)?)?)?")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._+@:-]+)+")
@@ -125,6 +131,16 @@ def _address_run(value: Any) -> IPAddress | AddressRun:
     return _address(value)
 
 
+def _places(value: Any) -> IPAddress | AddressRun | IPRange:
+    return _range(value) if isinstance(value, str) and "-" in value else _address_run(value)
+
+
+def _mac_prefix(value: Any) -> str:
+    if not isinstance(value, str) or not _MAC_PREFIX.fullmatch(value):
+        raise ValueError('give the first bytes of MACs in quotes, three at least, like "00:21:5E"')
+    return value.replace("-", ":").lower()
+
+
 def _subnet(value: Any) -> IPNetwork:
     try:
         if not isinstance(value, str) or "/" not in value:
@@ -217,6 +233,12 @@ HostName = Annotated[str, BeforeValidator(_host_name)]
 Mac = Annotated[str, BeforeValidator(_mac)]
 Address = Annotated[Any, BeforeValidator(_address)]
 AddressOrRun = Annotated[Any, BeforeValidator(_address_run)]
+Places = Annotated[Any, BeforeValidator(_places)]
+MacPrefix = Annotated[str, BeforeValidator(_mac_prefix)]
+Claim = Annotated[
+    str,
+    _text("give 1 to 64 of letters, digits, blanks and ._/+,=@- , not a blank first", _CLAIM),
+]
 Subnet = Annotated[Any, BeforeValidator(_subnet)]
 Range = Annotated[Any, BeforeValidator(_range)]
 Interface = Annotated[
@@ -322,6 +344,45 @@ class ImageIn(_Strict):
     golden_states: list[
         Annotated[str, _text("give an SLS as a top file has it, like compute.node", _SLS)]
     ] = []
+
+
+def _moment(value: Any) -> datetime.datetime:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            # Python 3.10 does not know that Z is +00:00.
+            value = datetime.datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
+    if not isinstance(value, datetime.datetime):
+        raise ValueError("give a date and a time, like 2026-11-27T18:00:00Z")
+    # YAML makes a time without a zone of one with.
+    return value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)
+
+
+class RuleIn(_Strict):
+    """Which machines are accepted without anybody's yes, and what they are then."""
+
+    macs: list[Mac] | None = None
+    prefixes: list[MacPrefix] | None = None
+    serials: list[Claim] | None = None
+    next: Annotated[int, Field(strict=True, ge=1, le=10000)] | None = None
+    since: Annotated[Any, BeforeValidator(_moment)] | None = None
+    until: Annotated[Any, BeforeValidator(_moment)] | None = None
+    nodes: str
+    ip: Places | None = None
+    profile: Name | None = None
+
+
+class ConflictIn(_Strict):
+    """What ``diskless_nodes`` on the master found: a node of the registry that is listed by hand as
+    something else."""
+
+    path: Annotated[str, Field(max_length=300)]
+    found: Annotated[str, Field(max_length=500)]
+    right: Annotated[str, Field(max_length=500)]
+
+
+class RegistryIn(_Strict):
+    rules: dict[Name, RuleIn] = {}
+    conflicts: list[ConflictIn] = []
 
 
 class EntryIn(_Strict):

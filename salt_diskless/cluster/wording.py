@@ -55,10 +55,12 @@ def problem(path: str, error: Any, model: type[BaseModel], value: Any) -> Proble
 
 
 def _field_model(owner: Any, step: Any) -> Any:
-    """Return the model of the field ``step`` of ``owner``, through lists and optionals."""
-    if isinstance(step, int):
+    """Return the model of the field ``step`` of ``owner``, through lists, mappings and
+    optionals."""
+    fields = getattr(owner, "model_fields", {})
+    if step not in fields:
         return owner
-    annotation = owner.model_fields[step].annotation if hasattr(owner, "model_fields") else None
+    annotation = fields[step].annotation
     for candidate in _leaves(annotation):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate

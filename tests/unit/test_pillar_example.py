@@ -43,6 +43,8 @@ def test_it_is_a_cluster_with_each_optional_key_in_use():
         schema.EntryIn,
         schema.SwapIn,
         schema.LookupIn,
+        schema.RegistryIn,
+        schema.RuleIn,
     ],
 )
 def test_every_key_is_in_it(model):
