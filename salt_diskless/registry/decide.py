@@ -1,0 +1,417 @@
+"""Who becomes what. A decision is made against the whole cluster that would come of it, in one
+transaction, and what boot servers are to be told of it is part of that."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from salt_diskless.cluster import Cluster, DisklessError, parse, schema
+from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.ranges import expand
+from salt_diskless.cluster.wording import listed as in_words
+from salt_diskless.cluster.wording import nearest
+from salt_diskless.registry.allocate import Allocator
+from salt_diskless.registry.announcement import read
+from salt_diskless.registry.listed import Listed, listed
+from salt_diskless.registry.store import Machine, RegisteredNode, Store, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A machine that is to be a node.
+
+    names
+        The first free one of them is its name.
+    run
+        The names that an address run counts (None: ``names``).
+    places
+        As :meth:`Allocator.address` takes them.
+    """
+
+    mac: str
+    names: tuple[str, ...]
+    places: Any = None
+    profile: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rule: str | None = None
+    run: tuple[str, ...] | None = None
+
+
+def names_of(pattern: Any) -> tuple[str, ...]:
+    """Return the host names of a node set.
+
+    Raises :class:`DisklessError` when it is none.
+    """
+    try:
+        names = tuple(expand(pattern)) if isinstance(pattern, str) else ()
+    except ValueError as err:
+        raise DisklessError(f"name: found {shown(pattern)}; give a node set ({err})") from None
+    if not names or not all(map(schema.is_host_name, names)):
+        raise DisklessError(
+            f"name: found {shown(pattern)}; give a host name, or a node set like node[005-128]"
+        )
+    return names
+
+
+def meant(who: Any) -> list[str]:
+    """Return what somebody may have typed: on Salt's command line, YAML makes a number of a MAC
+    whose bytes are all below 60, in base 60, and of a serial number of digits."""
+    if isinstance(who, str):
+        return [who]
+    if not isinstance(who, int) or isinstance(who, bool) or who < 0:
+        return []
+    parts = [who // 60**power % 60 for power in range(4, -1, -1)]
+    first = who // 60**5
+    mac = [":".join(f"{part:02d}" for part in (first, *parts))] if 0 < first < 100 else []
+    return [*mac, str(who)]
+
+
+def mac_of(who: Any) -> str | None:
+    """Return the MAC that somebody typed, or None when it is none."""
+    for text in meant(who):
+        with contextlib.suppress(DisklessError):
+            return read({"mac": text}).mac
+    return None
+
+
+def find(tx: Transaction, who: Any) -> Machine:
+    """Return the machine that is meant: by its MAC, its serial number, or the node that it is.
+
+    Raises :class:`DisklessError` when there is none, or more than one.
+    """
+    mac = mac_of(who)
+    machines = [] if mac is None else [tx.machine(mac)]
+    if machines in ([], [None]):
+        node = tx.node(who) if isinstance(who, str) else None
+        machines = [tx.machine(node.mac)] if node and node.mac else []
+        machines = machines or [one for text in meant(who) for one in tx.serials(text)]
+    found = [machine for machine in machines if machine is not None]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        macs = ", ".join(machine.mac for machine in found)
+        raise DisklessError(f"{shown(who)}: found {macs}; name one by its MAC")
+    raise DisklessError(
+        f"{shown(who)}: found no such machine in the registry; give the MAC or the serial number "
+        "that `salt-run diskless.pending` shows, or a registered node's name"
+    )
+
+
+def split(text: Any) -> list[Any]:
+    """Return what stands between commas, without those within the brackets of a node set; and a
+    node set as its names."""
+    if not isinstance(text, str):
+        return [text]
+    found: list[Any] = []
+    for item in re.split(r",(?![^\[]*\])", text.replace(" ", "")):
+        found += expand(item) if "[" in item else [item]
+    return found
+
+
+def machines_of(tx: Transaction, who: Any) -> list[str]:
+    """Return the MACs of the machines that are meant: ``pending``, all that wait; or MACs, also of
+    machines that nobody has seen, and serial numbers."""
+    if who == "pending":
+        return [machine.mac for machine in tx.machines("pending")]
+    several = who if isinstance(who, list | tuple) else split(who)
+    return [mac_of(one) or find(tx, one).mac for one in several]
+
+
+def places_of(ip: Any) -> Any:
+    """Return an address, an address run or a range, or None where nothing is given.
+
+    Raises :class:`DisklessError` when it is none of these.
+    """
+    try:
+        return None if ip is None else _PLACES.validate_python(ip)
+    except ValidationError:
+        raise DisklessError(
+            f"ip: found {shown(ip)}; give an address, the first one with a '+', or a range"
+        ) from None
+
+
+class Desk:
+    """Where decisions are made.
+
+    pillar
+        What stands below ``diskless`` in the master's own pillar, without the registry's nodes.
+
+    Raises :class:`ClusterError` when that is wrong, beside its nodes.
+    """
+
+    def __init__(self, store: Store, pillar: Mapping[str, Any]):
+        self.store = store
+        self.pillar = pillar
+        self.listed: Listed = listed(pillar.get("nodes"))
+        self.cluster: Cluster = parse({**pillar, "nodes": {}})
+
+    # -- deciding -----------------------------------------------------------------------------
+
+    def accept(
+        self, wishes: Sequence[Wish], test: bool = False, refused: list[str] | None = None
+    ) -> list[RegisteredNode]:
+        """Make nodes of machines, and return them.
+
+        test
+            Change nothing.
+        refused
+            Takes the words for those that cannot be; without it they are an error.
+
+        Raises :class:`DisklessError` or :class:`ClusterError`, and then nothing is changed.
+        """
+        with self._change(test) as tx:
+            allocator = Allocator(self.cluster, self.listed, tx.nodes())
+            new: list[tuple[Wish, RegisteredNode]] = []
+            for wish in wishes:
+                try:
+                    new.append((wish, self._node(tx, allocator, wish)))
+                except DisklessError as err:
+                    if refused is None:
+                        raise
+                    refused.append(f"{wish.mac}: {err}")
+            nodes = self._checked(tx, [node for _, node in new])
+            for (wish, _), node in zip(new, nodes, strict=True):
+                self._settle(tx, node, wish.rule)
+        return nodes
+
+    def reject(self, who: Iterable[Any], test: bool = False) -> list[str]:
+        """Refuse machines, and return their MACs. One that is a node must be forgotten first."""
+        done = []
+        with self._change(test) as tx:
+            for one in who:
+                machine = self._find_or_new(tx, one)
+                mac = machine if isinstance(machine, str) else machine.mac
+                node = tx.node_of(mac)
+                if node is not None or mac in self.listed.macs:
+                    name = node.name if node else self.listed.macs[mac]
+                    raise DisklessError(f"{shown(one)}: it is {name}; {_AWAY[node is not None]}")
+                tx.decide(mac, "rejected")
+                for server in self._servers(None if isinstance(machine, str) else machine):
+                    tx.deliver(server, "reject", mac)
+                done.append(mac)
+        return done
+
+    def forget(self, who: Iterable[Any], test: bool = False) -> list[str]:
+        """Take machines, nodes and places out of the registry, and return what they were called.
+        A machine that is still there may announce itself anew."""
+        done = []
+        with self._change(test) as tx:
+            for one in who:
+                place = tx.node(one) if isinstance(one, str) else None
+                if place is not None and place.mac is None:
+                    tx.remove(place.name)
+                    done.append(place.name)
+                    continue
+                machine = find(tx, one)
+                node = tx.node_of(machine.mac)
+                if node is not None:
+                    tx.remove(node.name)
+                    if node.server is not None and not self.listed.same(node.name, None):
+                        tx.deliver(node.server, "remove", node.name)
+                for server in self._servers(machine):
+                    tx.deliver(server, "forget", machine.mac)
+                tx.forget(machine.mac)
+                done.append(node.name if node else machine.mac)
+        return done
+
+    def replace(self, old: Any, new: Any, test: bool = False) -> RegisteredNode:
+        """Let a node be another machine from now on: its board was swapped.
+
+        old
+            The node, or the MAC of the board that was there.
+        new
+            The MAC, or the serial number, of the board that is there.
+        """
+        with self._change(test) as tx:
+            there = self._registered(tx, old)
+            machine = self._find_or_new(tx, new)
+            mac = machine if isinstance(machine, str) else machine.mac
+            other = tx.node_of(mac)
+            if other is not None or mac in self.listed.macs:
+                name = other.name if other else self.listed.macs[mac]
+                raise DisklessError(f"{mac}: it is {name} already; give the MAC of the new board")
+            gone = there.mac
+            tx.remove(there.name)
+            (node,) = self._checked(tx, [dataclasses.replace(there, mac=mac)])
+            self._settle(tx, node, None)
+            if gone is not None:
+                old_machine = tx.machine(gone)
+                tx.forget(gone)
+                for server in self._servers(old_machine):
+                    tx.deliver(server, "forget", gone)
+        return node
+
+    def bring(self, nodes: Sequence[RegisteredNode], test: bool = False) -> None:
+        """Have these nodes in the registry as they are given, in the place of those of the same
+        names; one without a MAC is a place that waits for its machine."""
+        with self._change(test) as tx:
+            for node in nodes:
+                there = tx.node(node.name)
+                if there is not None:
+                    tx.remove(there.name)
+                    if there.server is not None and there.mac and there.ip != node.ip:
+                        tx.deliver(there.server, "remove", there.name)
+                    if there.mac not in (None, node.mac):
+                        tx.forget(str(there.mac))
+            for node in self._checked(tx, nodes):
+                if node.mac is None:
+                    tx.put(node)
+                else:
+                    self._settle(tx, node, None)
+
+    def follow(self) -> None:
+        """Have nodes be told to the boot servers that the pillar has for them now."""
+        with self.store.write() as tx:
+            there = [node for node in tx.nodes() if node.mac is not None]
+            for old, node in zip(there, self._served(there), strict=True):
+                if node.server != old.server:
+                    tx.put(node)
+                    tx.deliver(str(node.server), "add", node.name)
+                    if old.server in self.cluster.servers:
+                        tx.deliver(str(old.server), "remove", node.name)
+
+    # -- parts --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _change(self, test: bool) -> Iterator[Transaction]:
+        if not test:
+            with self.store.write() as tx:
+                yield tx
+            return
+        with contextlib.suppress(_OnlyTest), self.store.write() as tx:
+            yield tx
+            raise _OnlyTest
+
+    def _node(self, tx: Transaction, allocator: Allocator, wish: Wish) -> RegisteredNode:
+        there = tx.node_of(wish.mac)
+        if there is not None or wish.mac in self.listed.macs:
+            name = there.name if there else self.listed.macs[wish.mac]
+            raise DisklessError(f"{wish.mac}: it is {name} already; {_AWAY[there is not None]}")
+        name = allocator.name(wish.names)
+        place = allocator.place(name)
+        profile = wish.profile or (place.profile if place else None) or self.only_profile()
+        settings = dict(wish.settings or (place.settings if place else {}))
+        network = self._network(profile, settings)
+        ip = allocator.address(network, name, wish.run or wish.names, wish.places)
+        return RegisteredNode(name, wish.mac, ip, profile, settings)
+
+    def only_profile(self) -> str:
+        """Return the pillar's profile, where it has just one."""
+        profiles = self.pillar.get("profiles") or {}
+        if len(profiles) != 1:
+            raise DisklessError(f"profile: found nothing; name one of {in_words(profiles)}")
+        return str(next(iter(profiles)))
+
+    def _network(self, profile: str, settings: Mapping[str, Any]) -> str:
+        """Return the network of a node: its own, or of the nearest profile that has one."""
+        profiles: Mapping[str, Any] = self.pillar.get("profiles") or {}
+        if profile not in profiles:
+            raise DisklessError(
+                f"profile: found {shown(profile)}; {nearest(str(profile), profiles)}"
+            )
+        layer: Any = {"profile": profile, **settings}
+        while layer and "network" not in layer:
+            layer = profiles.get(layer.get("profile"))
+        network = layer["network"] if layer else None
+        if network not in self.cluster.networks:
+            known = in_words(self.cluster.networks)
+            raise DisklessError(
+                f"network: found {shown(network)} for profile {profile}; name one of {known}"
+            )
+        return str(network)
+
+    def _checked(self, tx: Transaction, new: Sequence[RegisteredNode]) -> list[RegisteredNode]:
+        """Return the new nodes with their boot servers, if the cluster with them is right."""
+        for node in new:
+            problem = self.listed.conflict(node.name, node.mac, node.ip)
+            if problem is not None:
+                raise DisklessError(str(problem))
+        taken = {node.name.lower() for node in new}
+        old = [node for node in tx.nodes() if node.name.lower() not in taken]
+        return self._served([*old, *new])[len(old) :]
+
+    def _served(self, nodes: Sequence[RegisteredNode]) -> list[RegisteredNode]:
+        written: dict[str, Any] = dict(self.pillar.get("nodes") or {})
+        for number, node in enumerate(nodes):
+            if not self.listed.same(node.name, None) and not self._contradicts(node):
+                # A place waits for a MAC; whether it is right otherwise can be seen now.
+                stand_in = (0x02 << 40 | number).to_bytes(6, "big").hex(":")
+                written[node.name] = {"mac": stand_in, **node.as_pillar()}
+        cluster = parse({**self.pillar, "nodes": written})
+        return [
+            dataclasses.replace(
+                node,
+                server=cluster.nodes[node.name].network.server
+                if node.name in cluster.nodes
+                else node.server,
+            )
+            for node in nodes
+        ]
+
+    def _contradicts(self, node: RegisteredNode) -> bool:
+        return self.listed.conflict(node.name, node.mac, node.ip) is not None
+
+    def _settle(self, tx: Transaction, node: RegisteredNode, rule: str | None) -> None:
+        assert node.mac is not None and node.server is not None
+        machine = tx.machine(node.mac)
+        if machine is not None and machine.state == "rejected":
+            for server in self._servers(machine):
+                tx.deliver(server, "forget", node.mac)
+        tx.decide(node.mac, "accepted", rule)
+        tx.put(node)
+        tx.deliver(node.server, "add", node.name)
+
+    def _servers(self, machine: Machine | None) -> list[str]:
+        """Return the boot servers that a machine may ask: the one that saw it, or all of them."""
+        if machine is not None and machine.server in self.cluster.servers:
+            return [str(machine.server)]
+        return sorted(self.cluster.servers)
+
+    def _find_or_new(self, tx: Transaction, who: Any) -> Machine | str:
+        """Return the machine that is meant, or the MAC of one that has not announced itself."""
+        try:
+            return find(tx, who)
+        except DisklessError:
+            mac = mac_of(who)
+            if mac is None:
+                raise
+            return mac
+
+    def _registered(self, tx: Transaction, who: Any) -> RegisteredNode:
+        node = tx.node(who) if isinstance(who, str) else None
+        if node is None:
+            if isinstance(who, str) and who.lower() in self.listed.names:
+                raise DisklessError(
+                    f"{who}: the pillar lists it by hand; give it its new MAC there"
+                )
+            node = tx.node_of(find(tx, who).mac)
+        if node is None:
+            raise DisklessError(f"{shown(who)}: it is no node; accept it instead")
+        return node
+
+
+class _OnlyTest(Exception):
+    """Ends a transaction that was to change nothing."""
+
+
+_PLACES: TypeAdapter[Any] = TypeAdapter(schema.Places)
+#: How a node gets out of the way: by whether it is the registry's.
+_AWAY = {True: "forget it first, or replace its board", False: "the pillar lists it by hand"}
+
+
+def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a node beside its MAC, address and profile, if they can be some."""
+    known = set(schema.SettingsIn.model_fields) - {"profile"}
+    for key in settings:
+        if key not in known:
+            raise DisklessError(
+                f"{shown(key)}: found an unknown setting; {nearest(str(key), known)}"
+            )
+    return dict(settings)

@@ -1,0 +1,409 @@
+"""The registry's database: one file of SQLite, written by any number of processes at a time.
+
+A change is one transaction that takes the write lock first (``BEGIN IMMEDIATE``), with a rollback
+journal that is on the disk before the database is touched and gone, on the disk, when it is
+committed (``synchronous=EXTRA``): who is killed, or loses power, leaves the state before or after.
+What a boot server has to be told is written in the same transaction as the decision, and taken away
+when the server has done it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from salt_diskless.cluster import DisklessError
+from salt_diskless.registry.announcement import Announcement
+
+#: How many machines may wait for a decision: an event costs its sender nothing.
+MAX_PENDING = 20_000
+#: How long a boot server is left alone, in seconds, that has just been told of a machine which
+#: announces itself all the same.
+TELL_AGAIN = 60
+_VERSION = 1
+#: How long a writer waits for another one, in seconds.
+_PATIENCE = 60
+
+_SCHEMA = """
+CREATE TABLE machine (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    mac TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'accepted', 'rejected')),
+    serial TEXT, asset TEXT, uuid TEXT, ip TEXT, server TEXT,
+    first_seen REAL NOT NULL, last_seen REAL NOT NULL,
+    open INTEGER NOT NULL DEFAULT 1,
+    decided REAL, rule TEXT, told REAL
+);
+CREATE INDEX machine_open ON machine (number) WHERE open;
+CREATE INDEX machine_state ON machine (state, number);
+CREATE TABLE node (
+    name TEXT PRIMARY KEY COLLATE NOCASE,
+    mac TEXT UNIQUE REFERENCES machine (mac),
+    ip TEXT NOT NULL UNIQUE,
+    profile TEXT,
+    settings TEXT NOT NULL,
+    server TEXT
+);
+CREATE INDEX node_server ON node (server);
+CREATE TABLE delivery (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    server TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('remove', 'forget', 'add', 'reject')),
+    subject TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (server, action, subject)
+);
+"""
+#: What another order undoes: that one is not given any more. (A name that comes again may have
+#: another address now, and its server does not give it a second one before it is gone.)
+_UNDOES = {"remove": "add", "add": "add", "forget": "reject", "reject": "forget"}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine that announced itself. Times are seconds since the epoch.
+
+    number
+        Of all machines, in the order in which they were first seen.
+    open
+        Whether the rules have yet to look at what it says.
+    rule
+        Which rule accepted it, or None.
+    told
+        When its boot server did what was decided.
+    """
+
+    number: int
+    mac: str
+    state: str
+    serial: str | None
+    asset: str | None
+    uuid: str | None
+    ip: str | None
+    server: str | None
+    first_seen: float
+    last_seen: float
+    open: bool
+    decided: float | None
+    rule: str | None
+    told: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredNode:
+    """A node that is not in the pillar. Without a ``mac`` it is a place that waits for a machine.
+
+    settings
+        What it has beside its profile, as a node of the pillar would.
+    server
+        Its boot server's minion id.
+    """
+
+    name: str
+    mac: str | None
+    ip: str
+    profile: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    server: str | None = None
+
+    def as_pillar(self) -> dict[str, Any]:
+        """Return what would stand in the pillar below its name."""
+        own: dict[str, Any] = {"mac": self.mac} if self.mac else {}
+        own["ip"] = self.ip
+        if self.profile is not None:
+            own["profile"] = self.profile
+        return {**own, **self.settings}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a boot server has yet to be told."""
+
+    number: int
+    server: str
+    action: str
+    subject: str
+    tries: int
+
+
+class Store:
+    """The database below a directory; it is made when something is written for the first time."""
+
+    def __init__(self, directory: str):
+        self.directory = directory
+        self.path = os.path.join(directory, "registry.sqlite")
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """See the registry as it is at one moment."""
+        if not os.path.exists(self.path):
+            with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
+                empty.executescript(_SCHEMA)
+                yield Transaction(empty)
+            return
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            yield Transaction(connection)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """Change the registry, all of it or nothing: what raises within changes nothing."""
+        self.create()
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield Transaction(connection)
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+            with contextlib.closing(connection):
+                connection.execute("PRAGMA synchronous=EXTRA")
+                connection.execute("PRAGMA foreign_keys=ON")
+                self._migrate(connection)
+                yield connection
+        except sqlite3.Error as err:
+            raise DisklessError(f"{self.path}: {err}") from err
+
+    def create(self) -> None:
+        """Make the file, empty, where there is none: for its owner only."""
+        if os.path.exists(self.path):
+            return
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.geteuid() == 0:
+                # The master need not be root, as whom somebody may have called a runner.
+                above = os.stat(os.path.dirname(self.directory))
+                os.chown(self.directory, above.st_uid, above.st_gid)
+                os.fchown(descriptor, above.st_uid, above.st_gid)
+        finally:
+            os.close(descriptor)
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == _VERSION:
+            return
+        if version > _VERSION:
+            raise DisklessError(
+                f"{self.path}: found version {version}; this salt-diskless knows {_VERSION} at "
+                "most: install the one that wrote it"
+            )
+        # Whoever comes second finds it done.
+        connection.executescript(
+            f"BEGIN IMMEDIATE;{_SCHEMA.replace('CREATE TABLE', 'CREATE TABLE IF NOT EXISTS')}"
+            f"PRAGMA user_version={_VERSION};COMMIT;".replace(
+                "CREATE INDEX", "CREATE INDEX IF NOT EXISTS"
+            )
+        )
+
+
+def _machine(row: tuple[Any, ...]) -> Machine:
+    fields = dict(zip(_MACHINE_FIELDS, row, strict=True))
+    return Machine(**{**fields, "open": bool(fields["open"])})
+
+
+def _node(row: tuple[Any, ...]) -> RegisteredNode:
+    name, mac, ip, profile, settings, server = row
+    return RegisteredNode(
+        name, mac, ip, profile, {} if settings == "{}" else json.loads(settings), server
+    )
+
+
+_MACHINE_FIELDS = tuple(item.name for item in dataclasses.fields(Machine))
+_MACHINE = ", ".join(_MACHINE_FIELDS)
+_NODE = ", ".join(item.name for item in dataclasses.fields(RegisteredNode))
+
+
+class Transaction:
+    """What can be asked and, within :meth:`Store.write`, be changed."""
+
+    def __init__(self, connection: sqlite3.Connection):
+        self._connection = connection
+
+    def _ask(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        return self._connection.execute(sql, values)
+
+    # -- machines -----------------------------------------------------------------------------
+
+    def machines(self, state: str | None = None) -> list[Machine]:
+        """Return the machines, or those in one state, in the order of power-on."""
+        where = "" if state is None else "WHERE state = ?"
+        values = () if state is None else (state,)
+        rows = self._ask(f"SELECT {_MACHINE} FROM machine {where} ORDER BY number", *values)
+        return [_machine(row) for row in rows]
+
+    def machine(self, mac: str) -> Machine | None:
+        """Return the machine with that MAC."""
+        row = self._ask(f"SELECT {_MACHINE} FROM machine WHERE mac = ?", mac).fetchone()
+        return _machine(row) if row else None
+
+    def serials(self, serial: str) -> list[Machine]:
+        """Return the machines with that serial number."""
+        rows = self._ask(f"SELECT {_MACHINE} FROM machine WHERE serial = ? ORDER BY number", serial)
+        return [_machine(row) for row in rows]
+
+    def announce(self, said: Announcement, now: float | None = None) -> str:
+        """Take in what a machine says, and return what became of it: ``new``, ``changed`` or
+        ``known``. What is decided is not touched by it.
+
+        Raises :class:`DisklessError` when too many wait already.
+        """
+        now = time.time() if now is None else now
+        there = self.machine(said.mac)
+        claims = said.model_dump(exclude_none=True, exclude={"mac"})
+        claims = {key: str(value) for key, value in claims.items()}
+        if there is None:
+            (count,) = self._ask("SELECT count(*) FROM machine WHERE state='pending'").fetchone()
+            if count >= MAX_PENDING:
+                raise DisklessError(
+                    f"{said.mac}: found {count} machines that wait already; accept, reject or "
+                    "forget some"
+                )
+            values = (said.mac, now, now, *(claims.get(key) for key in _CLAIMS))
+            self._ask(
+                "INSERT INTO machine (mac, state, first_seen, last_seen, "
+                f"{', '.join(_CLAIMS)}) VALUES (?, 'pending', ?, ?, ?, ?, ?, ?, ?)",
+                *values,
+            )
+            return "new"
+        if there.state != "pending":
+            self._again(there, now)
+            return "known"
+        new = {key: value for key, value in claims.items() if getattr(there, key) != value}
+        for key, value in new.items():
+            self._ask(f"UPDATE machine SET {key} = ? WHERE mac = ?", value, said.mac)
+        self._ask("UPDATE machine SET last_seen = ?, open = 1 WHERE mac = ?", now, said.mac)
+        return "changed" if new else "known"
+
+    def _again(self, machine: Machine, now: float) -> None:
+        """A machine that announces itself although it was decided about is one of which its boot
+        server does not know: it is told once more."""
+        if machine.told is not None and 0 <= now - machine.told < TELL_AGAIN:
+            return
+        node = self.node_of(machine.mac)
+        if node is not None and node.server is not None:
+            self.deliver(node.server, "add", node.name)
+        elif machine.state == "rejected" and machine.server is not None:
+            self.deliver(machine.server, "reject", machine.mac)
+
+    def looked_at(self, machines: Iterable[Machine]) -> None:
+        """Note that the rules have looked at what these machines said by then."""
+        self._connection.executemany(
+            "UPDATE machine SET open = 0 WHERE mac = ? AND last_seen = ?",
+            [(machine.mac, machine.last_seen) for machine in machines],
+        )
+
+    def unclaim(self, mac: str, what: str) -> None:
+        """Take away something that a machine says and that cannot be."""
+        assert what in _CLAIMS
+        self._ask(f"UPDATE machine SET {what} = NULL WHERE mac = ?", mac)
+
+    def decide(self, mac: str, state: str, rule: str | None = None) -> None:
+        """Accept or reject a machine, also one that has not announced itself."""
+        now = time.time()
+        self._ask(
+            "INSERT INTO machine (mac, state, first_seen, last_seen, decided, rule, open) "
+            "VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (mac) DO UPDATE SET state = excluded.state, "
+            "decided = excluded.decided, rule = excluded.rule, open = 0, told = NULL",
+            *(mac, state, now, now, now, rule),
+        )
+
+    def forget(self, mac: str) -> None:
+        """Take a machine out; it has no node any more."""
+        self._ask("DELETE FROM machine WHERE mac = ?", mac)
+
+    def told(self, macs: Iterable[str]) -> None:
+        """Note that boot servers have done what was decided about these machines."""
+        now = time.time()
+        self._connection.executemany(
+            "UPDATE machine SET told = ? WHERE mac = ?", [(now, mac) for mac in macs]
+        )
+
+    # -- nodes --------------------------------------------------------------------------------
+
+    def nodes(self, server: str | None = None) -> list[RegisteredNode]:
+        """Return the nodes, or those of one boot server, in the order of their names."""
+        where = "" if server is None else "WHERE server = ?"
+        values = () if server is None else (server,)
+        rows = self._ask(f"SELECT {_NODE} FROM node {where} ORDER BY name", *values)
+        return [_node(row) for row in rows]
+
+    def node(self, name: str) -> RegisteredNode | None:
+        """Return the node of that name, in any case of letters."""
+        return self._node("name", name)
+
+    def node_of(self, mac: str) -> RegisteredNode | None:
+        """Return the node that a machine is."""
+        return self._node("mac", mac)
+
+    def _node(self, column: str, value: str) -> RegisteredNode | None:
+        row = self._ask(f"SELECT {_NODE} FROM node WHERE {column} = ?", value).fetchone()
+        return _node(row) if row else None
+
+    def put(self, node: RegisteredNode) -> None:
+        """Write a node, in the place of the one of that name."""
+        settings = json.dumps(dict(node.settings), sort_keys=True)
+        self._ask(
+            f"INSERT INTO node ({_NODE}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE "
+            "SET name = excluded.name, mac = excluded.mac, ip = excluded.ip, "
+            "profile = excluded.profile, settings = excluded.settings, server = excluded.server",
+            *(node.name, node.mac, node.ip, node.profile, settings, node.server),
+        )
+
+    def remove(self, name: str) -> None:
+        """Take a node out."""
+        self._ask("DELETE FROM node WHERE name = ?", name)
+
+    # -- what boot servers are to be told -----------------------------------------------------
+
+    def deliver(self, server: str, action: str, subject: str) -> None:
+        """Note what a boot server is to be told: ``add`` or ``remove`` a node by its name,
+        ``reject`` or ``forget`` a machine by its MAC."""
+        undone = _UNDOES[action]
+        self._ask(
+            "DELETE FROM delivery WHERE server = ? AND subject = ? AND action IN (?, ?)",
+            *(server, subject, undone, action),
+        )
+        self._ask(
+            "INSERT INTO delivery (server, action, subject) VALUES (?, ?, ?)",
+            *(server, action, subject),
+        )
+
+    def deliveries(self) -> list[Delivery]:
+        """Return what boot servers have yet to be told, oldest first."""
+        rows = self._ask("SELECT number, server, action, subject, tries FROM delivery ORDER BY 1")
+        return [Delivery(*row) for row in rows]
+
+    def delivered(self, done: Iterable[Delivery]) -> None:
+        """Note that a boot server has done this. What was ordered again meanwhile stays."""
+        self._connection.executemany(
+            "DELETE FROM delivery WHERE number = ?", [(item.number,) for item in done]
+        )
+
+    def undelivered(self, failed: Iterable[Delivery]) -> None:
+        """Note that a boot server could not be told."""
+        self._connection.executemany(
+            "UPDATE delivery SET tries = tries + 1 WHERE number = ?",
+            [(item.number,) for item in failed],
+        )
+
+    def waiting(self) -> bool:
+        """Tell whether there is something that nobody has tried yet."""
+        return bool(
+            self._ask(
+                "SELECT EXISTS (SELECT 1 FROM machine WHERE open AND state = 'pending') OR "
+                "EXISTS (SELECT 1 FROM delivery WHERE tries = 0)"
+            ).fetchone()[0]
+        )
+
+
+_CLAIMS = ("serial", "asset", "uuid", "ip", "server")

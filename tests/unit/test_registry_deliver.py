@@ -1,0 +1,189 @@
+"""Boot servers are told once what many events made of it, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pathlib
+import threading
+import time
+
+import pytest
+
+from salt_diskless.cluster import DisklessError
+from salt_diskless.registry import deliver
+from salt_diskless.registry.deliver import Unreachable
+from salt_diskless.registry.store import Store
+from tests.unit.registry import accept, announce, content, desk, mac, of
+
+RULE = {"rules": {"all": {"prefixes": ["52:54:00"], "nodes": "n[001-999]", "profile": "compute"}}}
+
+
+class Servers:
+    """What boot servers were told; ``down`` do not answer, ``refuse`` what they will not do."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, object]] = []
+        self.down: set[str] = set()
+        self.refuse: set[str] = set()
+
+    def tell(self, server: str, function: str, argument: object) -> None:
+        if server in self.down:
+            raise Unreachable(f"{server}: no answer")
+        if self.refuse & {*argument}:
+            raise DisklessError(f"{server}: not with me")
+        self.told.append((server, function.partition(".")[2], argument))
+
+
+@pytest.fixture
+def store(tmp_path: pathlib.Path) -> Store:
+    return of(tmp_path)
+
+
+@pytest.fixture
+def servers() -> Servers:
+    return Servers()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """A burst is over sooner."""
+    monkeypatch.setattr(deliver.quiet, "__defaults__", (0.3, 10.0))
+
+
+def test_a_burst_of_many_at_once_is_one_call(store, servers):
+    def one(number: int) -> None:
+        announce(store, number)
+        deliver.burst(store, lambda: desk(store, registry=RULE), servers.tell)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ((server, action, nodes),) = servers.told
+    assert (server, action, len(nodes)) == ("node002", "add", 60)
+    assert len({node["ip"] for node in nodes.values()}) == 60
+    assert {node["mac"] for node in nodes.values()} == {mac(number) for number in range(60)}
+    assert content(store)[2] == []
+
+
+def test_what_comes_while_servers_are_told_is_told_after_that(store, servers):
+    """Whoever finds the lock taken goes away, so the one that has it must look again."""
+    late = []
+
+    def tell(server: str, function: str, argument: object) -> None:
+        if not late:
+            announce(store, 2)
+            late.append(deliver.burst(store, lambda: desk(store, registry=RULE), servers.tell))
+        servers.tell(server, function, argument)
+
+    announce(store, 1)
+    deliver.burst(store, lambda: desk(store, registry=RULE), tell)
+    assert late == [{}]
+    assert [[*told[2]] for told in servers.told] == [["n001"], ["n002"]]
+
+
+def test_a_server_that_is_down_keeps_what_is_decided_and_is_told_later(store, servers):
+    servers.down = {"node002"}
+    accept(store, 1)
+    said = deliver.now(store, servers.tell)
+    assert said == {"node002": {"problem": "node002: no answer"}}
+    assert len(content(store)[1]) == 1
+    with store.read() as tx:
+        # Nobody waits for a server that is down.
+        assert not tx.waiting()
+    servers.down = set()
+    accept(store, 2)
+    assert deliver.now(store, servers.tell) == {"node002": {"add": "node[001-002]"}}
+    assert [sorted(told[2]) for told in servers.told] == [["node002"], ["node001"]]
+    assert content(store)[2] == []
+
+
+def test_one_that_a_server_refuses_does_not_take_the_others_with_it(store, servers):
+    accept(store, 1)
+    servers.refuse = {"node001"}
+    assert "problem" in deliver.now(store, servers.tell)["node002"]
+    accept(store, 2)
+    deliver.now(store, servers.tell)
+    assert [[*told[2]] for told in servers.told] == [["node002"]]
+    assert [(one.subject, one.tries) for one in content(store)[2]] == [("node001", 2)]
+
+
+def test_a_server_that_is_down_does_not_keep_another_from_being_told_first(store, servers):
+    accept(store, 1)
+    servers.down = {"node002"}
+    deliver.now(store, servers.tell)
+    asked = []
+    accept(store, 2, "m1", profile="other")
+    deliver.now(store, lambda server, *rest: (asked.append(server), servers.tell(server, *rest)))
+    assert asked == ["node001", "node002"]
+
+
+def test_old_names_go_before_new_ones_come(store, servers):
+    announce(store, 1, 2, 3, server="node002")
+    accept(store, 1)
+    deliver.now(store, servers.tell)
+    desk(store).forget(["node001"])
+    accept(store, 2)
+    desk(store).reject([mac(3)])
+    servers.told.clear()
+    deliver.now(store, servers.tell)
+    assert [(told[1], [*told[2]]) for told in servers.told] == [
+        ("remove", ["node001"]),
+        ("forget", [mac(1)]),
+        ("add", ["node001"]),
+        ("reject", [mac(3)]),
+    ]
+
+
+def test_many_are_told_in_pieces(store, servers, monkeypatch):
+    monkeypatch.setattr(deliver, "CHUNK", 2)
+    for number in range(5):
+        accept(store, number)
+    deliver.now(store, servers.tell)
+    assert [len(told[2]) for told in servers.told] == [2, 2, 1]
+
+
+def test_a_node_follows_its_network_to_another_server(store, servers):
+    accept(store, 1)
+    deliver.now(store, servers.tell)
+    servers.told.clear()
+    moved = desk(store)
+    networks = {**moved.pillar["networks"]}
+    networks["compute"] = {**networks["compute"], "server": "node003"}
+    new = {"address": "10.8.226.73", "interface": "eth0"}
+    changed = {"servers": {**moved.pillar["servers"], "node003": new}, "networks": networks}
+    deliver.apply_rules(store, desk(store, **changed))
+    deliver.now(store, servers.tell)
+    told = sorted((*told[:2], *told[2]) for told in servers.told)
+    assert told == [("node002", "remove", "node001"), ("node003", "add", "node001")]
+    assert content(store)[1][0].server == "node003"
+
+
+def _die_telling(path: str, ready) -> None:
+    store = Store(path)
+
+    def tell(*_: object) -> None:
+        ready.set()
+        time.sleep(60)
+
+    deliver.burst(store, lambda: desk(store, registry=RULE), tell)
+
+
+def test_what_a_killed_applier_did_not_deliver_the_next_one_does(store, servers):
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    announce(store, 1, 2)
+    process = context.Process(target=_die_telling, args=(store.directory, ready))
+    process.start()
+    assert ready.wait(30)
+    # Somebody is at it, and this one need not be.
+    announce(store, 3)
+    assert deliver.burst(store, lambda: desk(store, registry=RULE), servers.tell) == {}
+    process.kill()
+    process.join()
+    assert servers.told == []
+    deliver.burst(store, lambda: desk(store, registry=RULE), servers.tell)
+    ((_, action, nodes),) = servers.told
+    assert action == "add" and {*nodes} == {"n001", "n002", "n003"}
+    assert content(store)[2] == []
