@@ -1,0 +1,97 @@
+"""The registry's nodes as pillar, for those who want them in git: what is written, a pillar
+reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import yaml
+
+from salt_diskless.registry.store import RegisteredNode
+from salt_diskless.tree import header
+
+_NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)")
+
+
+class _Mac(str):
+    """A text that is quoted, so that no YAML makes a number of it."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what :mod:`yaml`'s safe loader reads."""
+
+
+_Dumper.add_representer(
+    _Mac, lambda dumper, mac: dumper.represent_scalar("tag:yaml.org,2002:str", mac, style='"')
+)
+
+
+def pillar(nodes: Iterable[RegisteredNode]) -> dict[str, Any]:
+    """Return what would stand in ``diskless:nodes``: nodes whose names, addresses and settings go
+    on are one node set."""
+    runs = sorted(_runs(nodes), key=lambda run: _address(run[0]))
+    return {_key(run): _settings(run) for run in runs}
+
+
+def text(nodes: Iterable[RegisteredNode]) -> str:
+    """Return an SLS of the pillar."""
+    return header("the registry's nodes") + yaml.dump(
+        {"diskless": {"nodes": pillar(nodes)}}, Dumper=_Dumper, sort_keys=False, width=100
+    )
+
+
+def _runs(nodes: Iterable[RegisteredNode]) -> Iterator[list[RegisteredNode]]:
+    run: list[RegisteredNode] = []
+    for node in sorted(nodes, key=_order):
+        if run and not _follows(run[-1], node):
+            yield run
+            run = []
+        run.append(node)
+    if run:
+        yield run
+
+
+def _order(node: RegisteredNode) -> Any:
+    return (node.profile or "", json.dumps(dict(node.settings), sort_keys=True), _address(node))
+
+
+def _address(node: RegisteredNode) -> int:
+    first, second, third, fourth = map(int, node.ip.split("."))
+    return first << 24 | second << 16 | third << 8 | fourth
+
+
+def _follows(one: RegisteredNode, other: RegisteredNode) -> bool:
+    if (one.profile, one.settings, _address(one) + 1) != (
+        *(other.profile, other.settings),
+        _address(other),
+    ):
+        return False
+    here, there = _NUMBERED.fullmatch(one.name), _NUMBERED.fullmatch(other.name)
+    if here is None or there is None:
+        return False
+    (before, digits, after), (also_before, next_digits, also_after) = here.groups(), there.groups()
+    return (
+        (before, after, len(digits)) == (also_before, also_after, len(next_digits))
+        and int(digits) + 1 == int(next_digits)
+        # What has another number before this one is a node set of two dimensions to ClusterShell.
+        and not any(character.isdigit() for character in before)
+    )
+
+
+def _key(run: list[RegisteredNode]) -> str:
+    first, last = _NUMBERED.fullmatch(run[0].name), _NUMBERED.fullmatch(run[-1].name)
+    if len(run) == 1 or first is None or last is None:
+        return run[0].name
+    return f"{first[1]}[{first[2]}-{last[2]}]{first[3]}"
+
+
+def _settings(run: list[RegisteredNode]) -> dict[str, Any]:
+    first = run[0]
+    macs = [_Mac(node.mac) for node in run if node.mac]
+    own: dict[str, Any] = {} if first.profile is None else {"profile": first.profile}
+    own["ip"] = first.ip if len(run) == 1 else f"{first.ip}+"
+    own["mac"] = macs[0] if len(run) == 1 else macs
+    return {**own, **first.settings}
