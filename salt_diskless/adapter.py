@@ -88,7 +88,8 @@ def _uncollected() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _salt_error() -> Iterator[None]:
+def salt_error() -> Iterator[None]:
+    """The project's errors become Salt's."""
     try:
         yield
     except DisklessError as err:
@@ -104,7 +105,7 @@ def execution(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with _salt_error(), salt.utils.files.set_umask(0o022), _uncollected():
+        with salt_error(), salt.utils.files.set_umask(0o022), _uncollected():
             return function(*args, **kwargs)
 
     return wrapped

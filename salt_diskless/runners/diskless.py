@@ -1,31 +1,45 @@
 """
 What the master does between boot servers, golden machines and nodes.
 
-``diskless.orch.golden`` and ``diskless.orch.keys`` call it; it is of use alone where keys have
-changed.
+``diskless.orch.golden`` and ``diskless.orch.keys`` call ``introduce`` and ``accept_keys``; those
+are of use alone where keys have changed. The others are the registry: the machines that announced
+themselves, and what is decided about them (``docs/registry.md``).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
 import salt.cache
 import salt.client
 import salt.key
+import salt.loader
+import salt.pillar
+import salt.utils.args
+import salt.utils.atomicfile
 import salt.utils.files
 from salt.exceptions import CommandExecutionError
 
-from salt_diskless.cluster import schema
+from salt_diskless import adapter, tree
+from salt_diskless.cluster import DisklessError, schema
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.registry import announcement, decide, deliver, export, importing, report
+from salt_diskless.registry.place import store_of
 
 if TYPE_CHECKING:
     __opts__: dict[str, Any]
 
+log = logging.getLogger(__name__)
+
 __virtualname__ = "diskless"
+__func_alias__ = {"import_": "import", "export_": "export"}
 
 #: How long a minion may take to make a key or write a file, in seconds.
 _TIMEOUT = 60
+#: How long a boot server may take to say that it is at it, in seconds.
+_ANSWER = 10
 
 
 def introduce(minion: str, servers: list[str], user: str = "root") -> dict[str, Any]:
@@ -85,6 +99,366 @@ def accept_keys(servers: list[str]) -> dict[str, str]:
         _accept(name, new[name])
     said = {"accepted": accepted, "rejected": rejected}
     return {what: fold(names) for what, names in said.items() if names}
+
+
+# -- the registry -------------------------------------------------------------------------------
+
+
+def react(tag: str, data: Any) -> dict[str, Any]:
+    """
+    Take in an event, for ``diskless.reactor.register``: the machine waits for a decision from now
+    on, unless a rule of the pillar accepts it. An event that is wrong is a line in the log.
+
+    tag, data
+        The event's, as they are.
+
+    Returns what boot servers were told, if this was the call that did it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.react salt-diskless/node/register '{"mac": "52:54:00:00:00:05"}'
+    """
+    try:
+        said = announcement.of_event(tag, data)
+        with store_of(__opts__).write() as tx:
+            tx.announce(said)
+    except DisklessError as err:
+        log.warning("diskless: an event is passed over: %s", err)
+        return {}
+    try:
+        return _burst()
+    except (DisklessError, CommandExecutionError) as err:
+        log.error("diskless: %s waits, and no rule was looked at: %s", said.mac, err)
+        return {}
+
+
+@adapter.salt_error()
+def register(
+    mac: str,
+    serial: str | None = None,
+    asset: str | None = None,
+    uuid: str | None = None,
+    server: str | None = None,
+) -> dict[str, Any]:
+    """
+    Announce a machine in its stead. It waits for a decision then, unless a rule of the pillar
+    accepts it.
+
+    mac, serial, asset, uuid
+        What it is known by.
+    server
+        The minion id of the boot server that it asks.
+
+    Returns what boot servers were told, if anything.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.register 00:21:5E:40:64:5C serial=06DXK41
+    """
+    said = announcement.read(
+        {
+            "mac": decide.mac_of(mac) or mac,
+            "serial": None if serial is None else str(serial),
+            "asset": None if asset is None else str(asset),
+            "uuid": uuid,
+            "server": server,
+        }
+    )
+    with store_of(__opts__).write() as tx:
+        tx.announce(said)
+    return _burst()
+
+
+@adapter.salt_error()
+def pending() -> list[dict[str, Any]]:
+    """
+    Return the machines that wait for a decision, in the order of power-on: what they say of
+    themselves, which boot server saw them, and when they were first and last seen (UTC).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.pending
+    """
+    with store_of(__opts__).read() as tx:
+        return [report.machine(machine) for machine in tx.machines("pending")]
+
+
+@adapter.salt_error()
+def accept(
+    machines: str | list[str],
+    name: str,
+    ip: str | None = None,
+    profile: str | None = None,
+    test: bool = False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """
+    Make nodes of machines. Their boot servers are told, and they boot.
+
+    machines
+        MACs or serial numbers, as a list or with commas between; or ``pending`` for all that wait,
+        in the order of power-on.
+    name
+        A name, or a node set, of which each machine gets the next one that is free.
+    ip
+        An address; the first one with a ``+``, for the first of the names, and so on; a range, of
+        which each gets the next one that is free. Left out, it is the next one of the network that
+        is free, or that of the name's place where an import has left one.
+    profile
+        May be left out where the pillar has only one.
+    settings
+        What a node may have in the pillar beside these.
+    test
+        Only return what would be done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.accept 00:21:5E:40:64:5C name=node005
+        salt-run diskless.accept pending 'node[005-128]' ip=10.8.226.75+ profile=compute test=True
+    """
+    own = decide.checked(salt.utils.args.clean_kwargs(**settings))
+    names, places = decide.names_of(name), decide.places_of(ip)
+    store, desk = store_of(__opts__), _desk(test)
+    with store.read() as tx:
+        macs = decide.machines_of(tx, machines)
+    wishes = [decide.Wish(mac, names, places, profile, own) for mac in macs]
+    nodes = desk.accept(wishes, test)
+    return {"accepted": {node.name: node.as_pillar() for node in nodes}, **_tell(test)}
+
+
+@adapter.salt_error()
+def reject(machines: str | list[str], test: bool = False) -> dict[str, Any]:
+    """
+    Refuse machines: they are told so on their consoles, and no rule accepts them.
+
+    machines
+        As for ``accept``; also MACs that nobody has seen yet.
+    test
+        Only return what would be done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.reject 00:21:5E:40:64:5C
+    """
+    desk = _desk(test, decides=False)
+    return {"rejected": desk.reject(_several(machines), test), **_tell(test)}
+
+
+@adapter.salt_error()
+def forget(machines: str | list[str], test: bool = False) -> dict[str, Any]:
+    """
+    Take machines and nodes out of the registry. A node is taken off its boot server, which keeps
+    its snapshot; a machine that is still there may announce itself anew.
+
+    machines
+        As for ``accept``; also names and node sets of registered nodes.
+    test
+        Only return what would be done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.forget 'node[005-006]'
+    """
+    desk = _desk(test, decides=False)
+    return {"forgotten": desk.forget(_several(machines), test), **_tell(test)}
+
+
+@adapter.salt_error()
+def replace(old: str, new: str, test: bool = False) -> dict[str, Any]:
+    """
+    Let a node have another MAC, because its board was swapped: it keeps its name, its address and
+    its snapshot.
+
+    old
+        The node, or the MAC of the board that was there.
+    new
+        The MAC, or the serial number, of the board that is there now.
+    test
+        Only return what would be done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.replace node005 00:21:5E:40:64:5D
+    """
+    node = _desk(test).replace(old, new, test)
+    return {"accepted": {node.name: node.as_pillar()}, **_tell(test)}
+
+
+@adapter.salt_error()
+def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
+    """
+    Return all nodes, folded: those that the pillar lists, those of the registry, the places that
+    wait for a machine, how many machines wait for a decision, which were rejected, what contradicts
+    the pillar, what boot servers have yet to be told, and how far each node is as its boot server
+    sees it.
+
+    names
+        A node set: return what is known of each of these instead.
+    ask
+        False leaves out what boot servers say, which takes time where one is down.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.nodes
+        salt-run diskless.nodes 'node[005-008]'
+    """
+    desk = _desk(test=True)
+    if names is not None:
+        return report.of(desk, decide.names_of(names))
+    said = report.summary(desk)
+    return {**said, "boots": _statuses(sorted(desk.cluster.servers))} if ask else said
+
+
+@adapter.salt_error()
+def import_(
+    files: str | list[str],
+    format: str | None = None,
+    profile: str | None = None,
+    test: bool = True,
+) -> dict[str, Any]:
+    """
+    Take nodes from files of other systems into the registry. Nothing is changed unless
+    ``test=False`` is given: what would be is returned.
+
+    files
+        Absolute paths on the master, as a list or with commas between. Several files are one list
+        of nodes: one may have the addresses, like ``/etc/hosts``, another the MACs, like
+        ``/etc/ethers``. A node whose MAC no file has is a place: the machine that is accepted under
+        its name gets its address.
+    format
+        ``nodes`` (the HOWTO's: an address and a name a line), ``hosts``, ``ethers``, ``csv`` (with
+        a header: name, mac, ip, profile, or other keys of a node), ``dhcpd``, ``warewulf``. Left
+        out, each file's name says it.
+    profile
+        For nodes whose file has none; may be left out where the pillar has only one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.import /etc/hosts,/etc/ethers profile=compute
+        salt-run diskless.import /root/nodes.csv test=False
+    """
+    read = [importing.read(path, format) for path in _paths(files)]
+    plan = importing.plan(_desk(test), importing.joined(read), profile)
+    plan.make(test)
+    return {**plan.said, **_tell(test)}
+
+
+@adapter.salt_error()
+def export_(path: str | None = None) -> str:
+    """
+    Return the registry's nodes as pillar, for those who want them in git: what it says can be
+    listed by hand, and then the registry's word does not count any more.
+
+    path
+        A file to write it to instead, on the master: a new one, or one that this wrote before.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.export --out=newline_values_only > nodes.sls
+        salt-run diskless.export /srv/pillar/nodes.sls
+    """
+    with store_of(__opts__).read() as tx:
+        text = export.text(node for node in tx.nodes() if node.mac is not None)
+    if path is None:
+        return text
+    (path,) = _paths(path)
+    content = text.encode()
+    if tree.compare({path: content}):
+        with salt.utils.atomicfile.atomic_open(path, "wb") as stream:
+            stream.write(content)
+    return path
+
+
+def _several(value: Any) -> list[Any]:
+    """Return what was given as a list, or with commas between, or as a node set."""
+    items = value if isinstance(value, list | tuple) else decide.split(value)
+    return list(items)
+
+
+def _paths(value: Any) -> list[str]:
+    paths = value if isinstance(value, list | tuple) else str(value).split(",")
+    for path in paths:
+        if not isinstance(path, str) or not os.path.isabs(path):
+            raise DisklessError(f"{path}: found no absolute path; give one, of the master")
+    return list(paths)
+
+
+def _desk(test: bool, decides: bool = True) -> decide.Desk:
+    """Return where decisions are made, by the master's own pillar as it is now.
+
+    Raises :class:`DisklessError` when nodes could be accepted that no pillar would have.
+    """
+    others = [one for one in __opts__.get("ext_pillar") or [] if "diskless_nodes" not in one]
+    if decides and not test and len(others) == len(__opts__.get("ext_pillar") or []):
+        raise DisklessError(
+            "the master's configuration: found no diskless_nodes in ext_pillar, and the next "
+            "highstate of a boot server would take its registered nodes away; add it, as "
+            "docs/registry.md shows"
+        )
+    own = __opts__["id"]
+    grains = __opts__.get("grains") or salt.loader.grains(__opts__)
+    opts = {**__opts__, "ext_pillar": others}
+    found = salt.pillar.Pillar(opts, grains, own, "base").compile_pillar()
+    if found.get("_errors"):
+        raise DisklessError(f"the pillar of {own}: {found['_errors']}")
+    pillar = adapter.pillar(found)
+    if not pillar:
+        raise DisklessError(
+            f"the pillar of {own}: found no diskless; let the top file give it to the master, too"
+        )
+    return decide.Desk(store_of(__opts__), pillar)
+
+
+def _burst() -> dict[str, Any]:
+    return deliver.burst(store_of(__opts__), lambda: _desk(test=False), _tell_one)
+
+
+def _tell(test: bool) -> dict[str, Any]:
+    """Tell the boot servers what was decided, and return what came of it."""
+    said = {} if test else deliver.now(store_of(__opts__), _tell_one)
+    return {"servers": said} if said else {}
+
+
+def _tell_one(server: str, function: str, argument: Any) -> Any:
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        said = client.cmd(
+            [server], function, [argument], timeout=_ANSWER, tgt_type="list", full_return=True
+        )
+    answer = said.get(server) if isinstance(said, dict) else None
+    if not isinstance(answer, dict) or "ret" not in answer:
+        raise deliver.Unreachable(
+            f"{server}: no answer to {function}; what was decided is kept, and its next highstate "
+            "or the next decision brings it there"
+        )
+    if answer.get("retcode"):
+        raise DisklessError(f"{server}: {answer['ret']}")
+    return answer["ret"]
+
+
+def _statuses(servers: list[str]) -> dict[str, Any]:
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        said = client.cmd(servers, "diskless.status", timeout=_ANSWER, tgt_type="list")
+    return report.boots({server: said.get(server) for server in servers})
 
 
 def _accept(name: str, public: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
+from pytestshellutils.utils.ports import get_unused_localhost_port
 from pytestshellutils.utils.processes import ProcessResult
 
 from tests.conftest import CHECKOUT
@@ -47,10 +48,23 @@ def salt_factories_config(
 
 @pytest.fixture(scope="package")
 def master(salt_factories):
-    """A master with the one line of configuration that serves the SLS."""
+    """A master with the configuration that serves the SLS, and that docs/registry.md shows."""
+    tags = ("salt-diskless/node/register", "salt/netapi/hook/diskless/register")
     overrides = {
         "fileserver_backend": ["roots", "diskless"],
+        "ext_pillar": [{"diskless_nodes": {}}],
+        "reactor": [
+            {tag: ["salt://diskless/reactor/register.sls"]}
+            for tag in (*tags, "salt/beacon/*/diskless_discovery/*")
+        ],
         "auto_accept": True,
+        "rest_cherrypy": {
+            "host": "127.0.0.1",
+            "port": get_unused_localhost_port(),
+            "disable_ssl": True,
+        },
+        "external_auth": {"sharedsecret": {"inventory": []}},
+        "sharedsecret": "tell nobody",
         "pillar_opts": False,
     }
     factory = salt_factories.salt_master_daemon("diskless-master", overrides=overrides)

@@ -1,0 +1,94 @@
+"""What there is, for people: machines, and nodes folded."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from salt_diskless.cluster.ranges import fold
+from salt_diskless.registry.decide import Desk
+from salt_diskless.registry.store import Machine
+
+
+def when(moment: float | None) -> str | None:
+    """Return a time as it is shown: UTC, to the second."""
+    if moment is None:
+        return None
+    time = datetime.datetime.fromtimestamp(int(moment), datetime.timezone.utc)
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def machine(one: Machine) -> dict[str, Any]:
+    """Return a machine without what nobody knows of it."""
+    said = {key: getattr(one, key) for key in ("mac", "serial", "asset", "uuid", "ip", "server")}
+    said |= {key: when(getattr(one, key)) for key in ("first_seen", "last_seen")}
+    if one.state != "pending":
+        said |= {"decided": when(one.decided), "rule": one.rule, "delivered": when(one.told)}
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def summary(desk: Desk) -> dict[str, Any]:
+    """Return all nodes, folded, and what is amiss; what is empty is left out."""
+    with desk.store.read() as tx:
+        nodes, orders = tx.nodes(), tx.deliveries()
+        pending, rejected = tx.machines("pending"), tx.machines("rejected")
+    found = ((node, desk.listed.conflict(node.name, node.mac, node.ip)) for node in nodes)
+    conflicts = {node.name: str(problem) for node, problem in found if problem is not None}
+    own = [
+        node
+        for node in nodes
+        if node.name not in conflicts and not desk.listed.same(node.name, node.mac)
+    ]
+    undelivered: dict[str, dict[str, list[str]]] = {}
+    for order in orders:
+        of_server = undelivered.setdefault(order.server, {})
+        of_server.setdefault(order.action, []).append(order.subject)
+    said = {
+        "listed": fold(desk.listed.names),
+        "registered": fold(node.name for node in own if node.mac is not None),
+        "places": fold(node.name for node in own if node.mac is None),
+        "pending": len(pending),
+        "rejected": [machine.mac for machine in rejected],
+        "conflicts": conflicts,
+        "undelivered": {
+            server: {action: ", ".join(subjects) for action, subjects in of_server.items()}
+            for server, of_server in undelivered.items()
+        },
+    }
+    return {key: value for key, value in said.items() if value}
+
+
+def of(desk: Desk, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what is known of each of these nodes."""
+    said: dict[str, dict[str, Any]] = {}
+    with desk.store.read() as tx:
+        for name in names:
+            node = tx.node(name)
+            if node is None or desk.listed.same(name, node.mac):
+                mac = desk.listed.names.get(name.lower())
+                said[name] = {"state": "listed", "mac": mac} if mac else {"state": "unknown"}
+                continue
+            own = tx.machine(node.mac) if node.mac else None
+            state = "a place, waits for a machine" if own is None else "registered"
+            said[node.name] = {
+                "state": state,
+                "server": node.server,
+                **(machine(own) if own else {}),
+                **node.as_pillar(),
+            }
+    return said
+
+
+def boots(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``diskless.status`` of each boot server says of its nodes."""
+    found: dict[str, Any] = {}
+    for server, status in said.items():
+        if not isinstance(status, Mapping):
+            found[server] = "no answer" if status is None or status is False else str(status)[:300]
+        elif "nodes" in status:
+            found[server] = status["nodes"]
+        else:
+            images = status.get("images") or {}
+            found[server] = {image: known.get("boots") for image, known in images.items()}
+    return found
