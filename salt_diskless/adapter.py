@@ -61,6 +61,19 @@ def cluster(dunder_pillar: Any) -> Cluster:
     return _parsed[2]
 
 
+def cluster_of(dunder_pillar: Any, nodes: Mapping[str, Any]) -> Cluster:
+    """Return the checked cluster of the caller's ``__pillar__`` with these nodes in place of its
+    own, which are not even read.
+
+    nodes
+        As below ``diskless:nodes`` in the pillar.
+
+    Raises :class:`ClusterError` with all that is wrong.
+    """
+    raw = dunder_pillar.get("diskless") or {}
+    return parse({**{key: _plain(raw[key]) for key in raw if key != "nodes"}, "nodes": nodes})
+
+
 def site(dunder_pillar: Any, opts: Mapping[str, Any]) -> Site:
     """Return what this minion has to do as a boot server."""
     global _site  # noqa: PLW0603
@@ -72,7 +85,7 @@ def site(dunder_pillar: Any, opts: Mapping[str, Any]) -> Site:
 
 def platform(grains: Mapping[str, Any], dunder_pillar: Any) -> Platform:
     """Return what this distribution calls its packages, services and files."""
-    return platform_of(grains["os_family"], cluster(dunder_pillar).lookup)
+    return platform_of(grains["os_family"], cluster_of(dunder_pillar, {}).lookup)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ rsync-rrsync; openSUSE Leap's dhcp-server, tftp, syslinux, nfs-kernel-server and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,9 +22,13 @@ class Platform:
     dhcp_defaults, dhcp_interfaces_key
         The file and its shell variable that say which interfaces dhcpd listens on; None where
         dhcpd takes them from its configuration.
-    tftp_defaults, tftp_root_key
-        The file and its shell variable that say which directory the TFTP daemon serves; None where
-        it always serves ``tftp_root``.
+    dhcp_key_file
+        Where dhcpd's key for changes while it runs is; None: beside ``dhcp_config``.
+    tftp_defaults, tftp_root_key, tftp_options_key
+        The file and its shell variables that say which directory the TFTP daemon serves, and its
+        options; None where it always serves ``tftp_root``.
+    tftp_unit
+        There, the file that has systemd start it with other options (systemd.unit(5)).
     apt_packages, dnf_packages, container_packages
         What an image needs beside ``image_packages`` when its source has to be made or read by
         other programs: mmdebstrap, dnf, skopeo and umoci.
@@ -49,10 +54,13 @@ class Platform:
     dhcp_config: str
     dhcp_defaults: str | None
     dhcp_interfaces_key: str | None
+    dhcp_key_file: str | None
     tftp_packages: tuple[str, ...]
     tftp_service: str
     tftp_defaults: str | None
     tftp_root_key: str | None
+    tftp_options_key: str | None
+    tftp_unit: str | None
     tftp_root: str
     nfs_packages: tuple[str, ...]
     nfs_service: str
@@ -61,6 +69,12 @@ class Platform:
     exports_file: str
     pxelinux: str
     pxelinux_modules: str
+
+    @property
+    def key_file(self) -> str:
+        """The file that has dhcpd's key for changes while it runs."""
+        beside = f"{os.path.dirname(self.dhcp_config)}/diskless-omapi.key"
+        return self.dhcp_key_file or beside
 
     def as_dict(self) -> dict[str, Any]:
         """Return the names as a plain dict (tuples as lists)."""
@@ -82,10 +96,13 @@ _DEBIAN = Platform(
     dhcp_config="/etc/dhcp/dhcpd.conf",
     dhcp_defaults="/etc/default/isc-dhcp-server",
     dhcp_interfaces_key="INTERFACESv4",
+    dhcp_key_file=None,
     tftp_packages=("tftpd-hpa", "pxelinux", "syslinux-common"),
     tftp_service="tftpd-hpa",
     tftp_defaults="/etc/default/tftpd-hpa",
     tftp_root_key="TFTP_DIRECTORY",
+    tftp_options_key="TFTP_OPTIONS",
+    tftp_unit=None,
     tftp_root="/srv/tftp",
     nfs_packages=("nfs-kernel-server",),
     nfs_service="nfs-server",
@@ -111,10 +128,13 @@ _REDHAT = Platform(
     dhcp_config="/etc/dhcp/dhcpd.conf",
     dhcp_defaults=None,
     dhcp_interfaces_key=None,
+    dhcp_key_file=None,
     tftp_packages=("tftp-server", "syslinux"),
     tftp_service="tftp.socket",
     tftp_defaults=None,
     tftp_root_key=None,
+    tftp_options_key=None,
+    tftp_unit="/etc/systemd/system/tftp.service.d/salt-diskless.conf",
     tftp_root="/var/lib/tftpboot",
     nfs_packages=("nfs-utils",),
     nfs_service="nfs-server",
@@ -132,9 +152,13 @@ _SUSE = replace(
     dhcp_config="/etc/dhcpd.conf",
     dhcp_defaults="/etc/sysconfig/dhcpd",
     dhcp_interfaces_key="DHCPD_INTERFACE",
+    # The directory that dhcpd's start takes into its chroot.
+    dhcp_key_file="/etc/dhcpd.d/diskless-omapi.key",
     tftp_packages=("tftp", "syslinux"),
     tftp_defaults="/etc/sysconfig/tftp",
     tftp_root_key="TFTP_DIRECTORY",
+    tftp_options_key="TFTP_OPTIONS",
+    tftp_unit=None,
     tftp_root="/srv/tftpboot",
     nfs_packages=("nfs-kernel-server",),
 )

@@ -91,8 +91,29 @@ def managed(site: Site, *, test: bool = False) -> dict[str, object]:
         if not test:
             for todo in todos:
                 _do(todo, problems)
-    if problems:
-        raise DisklessError("\n".join(f"{why}: {fold(names)}" for why, names in problems.items()))
+    _raise(problems)
+    return _changes(todos)
+
+
+def add(site: Site) -> dict[str, object]:
+    """Give the nodes of a site, which are but some of the boot server's, their files; return the
+    changes, and raise, as :func:`managed`."""
+    todos, problems = [], {}  # type: list[_Todo], dict[str, list[str]]
+    for image in site.images.values():
+        wanting = _wanting(site, image)
+        if not wanting:
+            continue
+        with _locked(image):
+            todo = _Todo(image)
+            for name, node in wanting.items():
+                size = _size(f"{directory(image)}/{name}/{FILE}")
+                if size != node.settings.swap.bytes:
+                    (todo.added if size is None else todo.changed).append(node)
+            _each((node.name for node in todo.added), _directory, image, problems)
+            _require_room([todo])
+            _do(todo, problems)
+            todos.append(todo)
+    _raise(problems)
     return _changes(todos)
 
 
@@ -250,6 +271,11 @@ def _do(todo: _Todo, problems: dict[str, list[str]]) -> None:
         (nodes, lambda image, name: _make(image, nodes[name])),
     ):
         _each(names, work, todo.image, problems)
+
+
+def _raise(problems: dict[str, list[str]]) -> None:
+    if problems:
+        raise DisklessError("\n".join(f"{why}: {fold(names)}" for why, names in problems.items()))
 
 
 def _each(

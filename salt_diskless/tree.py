@@ -36,10 +36,21 @@ class Copy:
     links: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Content that is made once, and that root alone may read: what is there and is the project's
+    is as good."""
+
+    content: bytes
+
+
 #: What the project keeps while the machine is up: its lock, and the restarts that are owed.
 RUNTIME = "/run/salt-diskless"
 
-Content = bytes | Copy
+#: What it keeps for good.
+STATE = "/var/lib/salt-diskless"
+
+Content = bytes | Copy | Secret
 Check = Callable[[str], None]
 
 
@@ -114,8 +125,11 @@ def compare(
         if isinstance(content, Copy):
             state = _copied(path, content)
         else:
-            there = read(path, len(content))
-            state = None if there is None else there == content
+            wanted = content.content if isinstance(content, Secret) else content
+            there = read(path, len(wanted))
+            state = None if there is None else there == wanted
+            if isinstance(content, Secret) and is_marked(there or b""):
+                state = True
             if state is False and path not in may and not is_marked(there or b""):
                 raise DisklessError(
                     f"{path}: found a file that {MARK} did not write; move what you need of it "
@@ -167,24 +181,33 @@ def leftovers(directory: str) -> Iterator[str]:
                 yield entry.path
 
 
-def with_key(path: str, key: str, value: str) -> bytes:
-    """Return a file of shell variables with one of them set and the rest as it is.
+def value(path: str, key: str) -> str | None:
+    """Return what a file of shell variables has for one of them, without quotes; None where it is
+    not set."""
+    found = None
+    for line in (read(path) or b"").decode(errors="surrogateescape").splitlines():
+        name, equals, rest = line.partition("=")
+        if equals and name.strip() == key:
+            found = rest.strip().strip("\"'")
+    return found
 
-    value
+
+def with_values(path: str, values: Mapping[str, str]) -> bytes:
+    """Return a file of shell variables with some of them set and the rest as it is.
+
+    values
         Of characters that need no escape between double quotes.
     """
     there = (read(path) or b"").decode(errors="surrogateescape")
-    wanted = f'{key}="{value}"'
-    lines, seen = [], False
+    left = {key: f'{key}="{value}"' for key, value in values.items()}
+    lines = []
     for line in there.splitlines():
-        if line.split("=", 1)[0].strip() != key:
+        key = line.split("=", 1)[0].strip()
+        if key not in values:
             lines.append(line)
-        elif not seen:
-            lines.append(wanted)
-            seen = True
-    if not seen:
-        lines.append(wanted)
-    return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
+        elif key in left:
+            lines.append(left.pop(key))
+    return ("\n".join([*lines, *left.values()]) + "\n").encode(errors="surrogateescape")
 
 
 @contextlib.contextmanager
@@ -232,7 +255,12 @@ def _make_directories(directory: str, made: list[str]) -> None:
 
 
 def _write(path: str, content: Content) -> None:
-    """Write a file that everybody may read."""
+    """Write a file that everybody may read, unless it is a secret."""
+    mode = 0o644
+    if isinstance(content, Secret):
+        mode, content = 0o600, content.content
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
     if isinstance(content, Copy):
         if content.links and _linked(content.source, path):
             return
@@ -242,10 +270,10 @@ def _write(path: str, content: Content) -> None:
         os.chmod(path, 0o644)
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o644)
+    descriptor = os.open(path, flags, mode)
     try:
         write_all(descriptor, content)
-        os.fchmod(descriptor, 0o644)
+        os.fchmod(descriptor, mode)
     finally:
         os.close(descriptor)
 

@@ -19,6 +19,9 @@ logging.raiseExceptions = False
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
+#: Directories that a test's machine has for itself, empty.
+PRIVATE = (*("/etc/exports.d", "/var/lib/nfs", "/run", "/var/lib/dhcp", "/var/lib/salt-diskless"),)
+
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 
 
@@ -32,10 +35,10 @@ def unshare(what: int) -> None:
 @pytest.fixture(scope="session")
 def private_mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
     """From here on this process has mounts of its own: exportfs's table and directory are empty,
-    and so is /run, where daemons have their sockets."""
+    and so is /run, where daemons have their sockets, and where they keep what they know."""
     unshare(CLONE_NEWNS)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    for path in ("/etc/exports.d", "/var/lib/nfs", "/run"):
+    for path in PRIVATE:
         os.makedirs(path, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
     empty = tmp_path_factory.mktemp("etc") / "exports"

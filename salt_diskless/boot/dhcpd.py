@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
+import functools
+import re
+from dataclasses import dataclass
+
+from salt_diskless.boot.ordered import place
 from salt_diskless.boot.pxelinux import LOADER
 from salt_diskless.boot.template import template
-from salt_diskless.cluster import Network, Site
+from salt_diskless.cluster import Network, Node, Site
 from salt_diskless.tree import header
+
+#: The name of the key that may change the running dhcpd, and the port that dhcpd listens on for who
+#: has it (omapi(3)).
+OMAPI_KEY = "diskless"
+OMAPI_PORT = 7911
+
+#: Stand for what is each node's own; no checked value has these characters.
+_NAME, _MAC, _ADDRESS = "\0name\0", "\0mac\0", "\0address\0"
+
+#: A host as the project writes it.
+_HOST = re.compile(
+    rb"\nhost (?P<name>\S+) \{\n  hardware ethernet (?P<mac>\S+);\n  fixed-address (?P<ip>\S+);\n"
+    rb'  option host-name "\S+";\n\}\n'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host that stands in a configuration, from ``start`` to ``end``."""
+
+    name: str
+    mac: str
+    ip: str
+    start: int
+    end: int
 
 
 def interfaces(site: Site) -> dict[str, list[Network]]:
@@ -16,12 +46,88 @@ def interfaces(site: Site) -> dict[str, list[Network]]:
     return by_interface
 
 
-def render(site: Site) -> bytes:
-    """Return ``dhcpd.conf`` for one boot server: a host per node, a subnet per network."""
+def render(site: Site, key_file: str) -> bytes:
+    """Return ``dhcpd.conf`` for one boot server: a subnet per network, a host per node.
+
+    key_file
+        The file that has the key :data:`OMAPI_KEY`.
+    """
+    return head(site, key_file) + b"".join(map(host, site.nodes.values()))
+
+
+def head(site: Site, key_file: str) -> bytes:
+    """Return what stands before the hosts."""
     text = template("dhcpd.conf.j2").render(
         header=header("dhcpd of the diskless nodes").rstrip(),
         filename=LOADER,
         interfaces=sorted(interfaces(site).items()),
-        nodes=site.nodes.values(),
+        key_file=key_file,
+        omapi_key=OMAPI_KEY,
+        omapi_port=OMAPI_PORT,
     )
     return text.encode()
+
+
+def host(node: Node) -> bytes:
+    """Return a node's host."""
+    text = _form().replace(_NAME, node.name).replace(_MAC, node.mac)
+    return text.replace(_ADDRESS, str(node.ip)).encode()
+
+
+@functools.cache
+def _form() -> str:
+    """Return any node's host: the template is rendered once for all of them."""
+    return template("dhcpd.host.j2").render(name=_NAME, mac=_MAC, address=_ADDRESS)
+
+
+def key(secret: str) -> bytes:
+    """Return the file that has the key, for root alone; ``secret`` is in base64."""
+    clause = f'key {OMAPI_KEY} {{\n  algorithm hmac-sha256;\n  secret "{secret}";\n}};\n'
+    return (header("the key that changes the running dhcpd") + clause).encode()
+
+
+def split(config: bytes) -> tuple[bytes, bytes]:
+    """Return a configuration of the project as what stands before its hosts, and the hosts."""
+    first = _HOST.search(config)
+    at = first.start() if first else len(config)
+    return config[:at], config[at:]
+
+
+def hosts(config: bytes) -> dict[str, tuple[str, str]]:
+    """Return the hosts of a configuration: name to MAC and address."""
+    return {
+        one.name: (one.mac, one.ip) for match in _HOST.finditer(config) if (one := _host(match))
+    }
+
+
+def served(config: bytes, name: str = "", mac: str = "", ip: str = "") -> Host | None:
+    """Return the host of this name, whatever its case, or this MAC, or this address, or None. What
+    is looked for is searched as text, which takes no time to speak of."""
+    for line, text in (
+        (f"\nhost {name.lower()} {{\n", config.lower() if name else b""),
+        (f"\n  hardware ethernet {mac};\n", config if mac else b""),
+        (f"\n  fixed-address {ip};\n", config if ip else b""),
+    ):
+        at = text.find(line.encode())
+        if at >= 0:
+            match = _HOST.match(config, config.rfind(b"\nhost ", 0, at + len(b"\nhost ")))
+            if match is not None:
+                return _host(match)
+    return None
+
+
+def with_host(config: bytes, node: Node) -> bytes:
+    """Return a configuration with one host more, which it must not have yet."""
+    start = len(split(config)[0])
+    at = place(config, _HOST, node.ip, start, len(config))
+    return config[:at] + host(node) + config[at:]
+
+
+def without(config: bytes, host: Host) -> bytes:
+    """Return a configuration without one of its hosts."""
+    return config[: host.start] + config[host.end :]
+
+
+def _host(match: re.Match[bytes]) -> Host:
+    name, mac, ip = (part.decode(errors="replace") for part in match.group("name", "mac", "ip"))
+    return Host(name, mac, ip, match.start(), match.end())

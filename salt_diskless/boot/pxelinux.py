@@ -19,6 +19,12 @@ from salt_diskless.tree import header
 DIRECTORY = "linux-install"
 LOADER = f"{DIRECTORY}/pxelinux.0"
 CONFIG = f"{DIRECTORY}/pxelinux.cfg"
+#: Where a machine that is no node asks what was decided about it, by :func:`mac_name`; and where it
+#: asks for a file that is never there, whose path says who it is.
+REGISTRY = f"{DIRECTORY}/registry"
+ANNOUNCED = f"{DIRECTORY}/announced"
+#: What it may be told.
+REGISTERED, REJECTED = "registered", "rejected"
 
 #: The kernel's own limit on x86 (COMMAND_LINE_SIZE), with room for what sysappend adds.
 KERNEL_LINE_MAX = 2047 - 120
@@ -120,13 +126,31 @@ def _check_length(node: Node, form: str) -> None:
         )
 
 
+def answer(mac: str, decision: str) -> bytes:
+    """Return the file that tells a machine what was decided about it."""
+    return f"{header(f'the answer for {mac}')}{decision}\n".encode()
+
+
 def render(
     site: Site,
     versions: Mapping[str, str],
     kernels: Mapping[tuple[str, str], str],
     known: Roots,
 ) -> dict[str, bytes]:
-    """Return every file below ``pxelinux.cfg``: one per node, and ``default``.
+    """Return every file below ``pxelinux.cfg``: one per node, as :func:`nodes` has them, and
+    ``default``."""
+    files = nodes(site, versions, kernels, known)
+    files[f"{CONFIG}/default"] = _default(site, versions)
+    return files
+
+
+def nodes(
+    site: Site,
+    versions: Mapping[str, str],
+    kernels: Mapping[tuple[str, str], str],
+    known: Roots,
+) -> dict[str, bytes]:
+    """Return the nodes' files.
 
     versions
         Image name to the id of the version that its nodes boot, if the pillar pins no other one.
@@ -148,16 +172,12 @@ def render(
         _check_length(node, form)
         text = form.replace(_NAME, node.name).replace(_MAC, node.mac, 1)
         files[f"{CONFIG}/{hex_name(node.ip)}"] = text.replace(_ADDRESS, str(node.ip), 1).encode()
-    files[f"{CONFIG}/default"] = _default(site, versions)
     return files
 
 
 def _default(site: Site, versions: Mapping[str, str]) -> bytes:
     """Return what a machine gets that no node's file is for: it says its MAC and what to do."""
     image = next((name for name in site.images if name in versions), None)
-    consoles = [
-        node.settings.serial_console for node in site.nodes.values() if node.settings.serial_console
-    ]
     return (
         template("pxelinux.default.j2")
         .render(
@@ -165,7 +185,7 @@ def _default(site: Site, versions: Mapping[str, str]) -> bytes:
             server=site.server.name,
             image=image,
             version=versions[image] if image else None,
-            console=consoles[0] if consoles else "ttyS0,115200",
+            consoles=site.consoles or ("ttyS0,115200",),
         )
         .encode()
     )

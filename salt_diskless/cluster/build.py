@@ -69,6 +69,11 @@ class _Build:
             networks=networks,
             images=images,
             nodes={node.name: node for node in by_address},
+            consoles=tuple(
+                sorted(
+                    {one.serial_console for one in profiles.values() if one and one.serial_console}
+                )
+            ),
             lookup=lookup.model_dump(exclude_none=True) if lookup else {},
             rules=rules,
         )

@@ -266,12 +266,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """All that the pillar says."""
+    """All that the pillar says; ``consoles`` are the serial consoles of profiles, sorted."""
 
     servers: Mapping[str, Server]
     networks: Mapping[str, Network]
     images: Mapping[str, Image]
     nodes: Mapping[str, Node]
+    consoles: tuple[str, ...] = ()
     lookup: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
 
@@ -320,7 +321,7 @@ class Cluster:
             for name, image in self.images.items()
             if name in used or len(self.servers) == 1
         }
-        return Site(server, networks, images, nodes)
+        return Site(server, networks, images, nodes, self.consoles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +332,7 @@ class Site:
     networks: Mapping[str, Network]
     images: Mapping[str, Image]
     nodes: Mapping[str, Node]
+    consoles: tuple[str, ...] = ()
 
     def nodes_of(self, image: Image) -> tuple[Node, ...]:
         """Return the nodes that boot from ``image``."""

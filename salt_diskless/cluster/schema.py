@@ -509,10 +509,13 @@ class LookupIn(_Strict):
     dhcp_config: Path | None = None
     dhcp_defaults: Path | None = None
     dhcp_interfaces_key: Name | None = None
+    dhcp_key_file: Path | None = None
     tftp_packages: list[Name] | None = None
     tftp_service: Name | None = None
     tftp_defaults: Path | None = None
     tftp_root_key: Name | None = None
+    tftp_options_key: Name | None = None
+    tftp_unit: Path | None = None
     tftp_root: Path | None = None
     nfs_packages: list[Name] | None = None
     nfs_service: Name | None = None

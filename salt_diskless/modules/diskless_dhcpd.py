@@ -27,7 +27,8 @@ def render() -> str:
 
         salt-call --out=newline_values_only diskless_dhcpd.render
     """
-    return text.render(adapter.site(__pillar__, __opts__)).decode()
+    names = adapter.platform(__grains__, __pillar__)
+    return text.render(adapter.site(__pillar__, __opts__), names.key_file).decode()
 
 
 @adapter.execution
@@ -99,7 +100,8 @@ def clean(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_dhcpd.clean test=True
     """
-    return tree.clean([adapter.platform(__grains__, __pillar__).dhcp_config], test)
+    names = adapter.platform(__grains__, __pillar__)
+    return tree.clean([names.dhcp_config, names.key_file], test)
 
 
 __func_alias__ = {"apply_": "apply"}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from salt_diskless import tree
 from salt_diskless.boot import dhcpd as text
-from salt_diskless.cluster import DisklessError, Site
+from salt_diskless.cluster import DisklessError, Node, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
-from salt_diskless.services import restarts
+from salt_diskless.services import omapi, restarts
+
+log = logging.getLogger(__name__)
 
 #: Where the distributions' dhcpd keeps its leases: Debian, RHEL family, SUSE.
 LEASE_FILES = (
@@ -22,21 +28,22 @@ LEASE_FILES = (
     "/var/lib/dhcp/db/dhcpd.leases",
 )
 
-_HOST = re.compile(
-    r"^host (\S+) \{\s+hardware ethernet (\S+);\s+fixed-address (\S+);", re.MULTILINE
-)
 _LEASE = re.compile(r"^lease ([0-9.]+) \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
 _LEASE_FIELD = re.compile(r"^\s+(hardware ethernet|binding state|ends) (.+);$", re.MULTILINE)
 
 
 def files(site: Site, platform: Platform) -> dict[str, tree.Content]:
-    """Return dhcpd's configuration, and the file that says which interfaces it listens on."""
-    wanted: dict[str, tree.Content] = {platform.dhcp_config: text.render(site)}
+    """Return dhcpd's configuration, the key that changes it while it runs, and the file that says
+    which interfaces it listens on."""
+    secret = base64.b64encode(secrets.token_bytes(32)).decode()
+    wanted: dict[str, tree.Content] = {
+        platform.dhcp_config: text.render(site, platform.key_file),
+        platform.key_file: tree.Secret(text.key(secret)),
+    }
     if platform.dhcp_defaults and platform.dhcp_interfaces_key:
-        wanted[platform.dhcp_defaults] = tree.with_key(
-            platform.dhcp_defaults,
-            platform.dhcp_interfaces_key,
-            " ".join(sorted(text.interfaces(site))),
+        interfaces = " ".join(sorted(text.interfaces(site)))
+        wanted[platform.dhcp_defaults] = tree.with_values(
+            platform.dhcp_defaults, {platform.dhcp_interfaces_key: interfaces}
         )
     return wanted
 
@@ -44,7 +51,7 @@ def files(site: Site, platform: Platform) -> dict[str, tree.Content]:
 def difference(files: Mapping[str, tree.Content], platform: Platform) -> tree.Difference:
     """Return what would change. The package's own, unchanged configuration may be replaced."""
     config = platform.dhcp_config
-    foreign_ok = [path for path in files if path != config]
+    foreign_ok = [path for path in files if path not in (config, platform.key_file)]
     there = tree.read(config)
     if there is not None and not tree.is_marked(there) and _is_pristine(config, there, platform):
         foreign_ok.append(config)
@@ -52,7 +59,8 @@ def difference(files: Mapping[str, tree.Content], platform: Platform) -> tree.Di
 
 
 def apply(change: tree.Difference, files: Mapping[str, tree.Content], platform: Platform) -> None:
-    """Write what changed; a configuration that dhcpd refuses never goes live."""
+    """Write what changed; a configuration that dhcpd refuses never goes live. What was changed in
+    the running dhcpd and stands in the file otherwise, or not any more, is taken back there."""
 
     def checked(path: str) -> None:
         if path == platform.dhcp_config + tree.UNFINISHED:
@@ -60,7 +68,33 @@ def apply(change: tree.Difference, files: Mapping[str, tree.Content], platform: 
 
     if change:
         with restarts.owing(platform.dhcp_service):
-            tree.apply(change, files, checked)
+            # The configuration includes it.
+            key = tuple(path for path in change.added if path == platform.key_file)
+            tree.apply(tree.Difference(added=key), files)
+            others = tuple(path for path in change.added if path not in key)
+            tree.apply(replace(change, added=others), files, checked)
+    _settle(platform)
+
+
+def _settle(platform: Platform) -> None:
+    """Have the running dhcpd forget hosts that it was given while it runs, and that it has read
+    from its configuration by now, or that this does not have."""
+    kept = omapi.kept(_lease_file())
+    if not kept:
+        return
+    wanted = text.hosts(tree.read(platform.dhcp_config) or b"")
+    try:
+        read = omapi.known((host.node for host in kept), platform.key_file)
+        omapi.remove(
+            [
+                host
+                for host in kept
+                if wanted.get(host.node) != (host.mac, host.ip) or read.get(host.node) == host.mac
+            ],
+            platform.key_file,
+        )
+    except omapi.Unreachable as err:
+        log.info("%s", err)
 
 
 def check(path: str) -> str:
@@ -82,6 +116,26 @@ def check(path: str) -> str:
             f"{path}: dhcpd refuses it, so the live configuration stays: "
             + ("\n".join(said) or err.result.stderr.strip())
         ) from err
+
+
+def check_hosts(path: str, head: bytes, nodes: Iterable[Node]) -> None:
+    """Have dhcpd check the hosts of these nodes alone, in a time that does not depend on how many
+    others there are.
+
+    path
+        Of the configuration that they go into, half-written.
+    head
+        What stands before the hosts there.
+
+    Raises :class:`DisklessError` when it refuses.
+    """
+    part = path.removesuffix(tree.UNFINISHED) + f".hosts{tree.UNFINISHED}"
+    with open(part, "wb") as stream:
+        stream.write(head + b"".join(map(text.host, nodes)))
+    try:
+        check(part)
+    finally:
+        os.unlink(part)
 
 
 def _is_pristine(path: str, data: bytes, platform: Platform) -> bool:
@@ -107,7 +161,7 @@ def folded(site: Site, change: tree.Difference, platform: Platform) -> dict[str,
         if paths := getattr(change, what):
             changes[what] = {"files": list(paths)}
     if platform.dhcp_config in (*change.added, *change.changed):
-        before, after = _hosts(tree.read(platform.dhcp_config) or b""), _hosts_of(site)
+        before, after = text.hosts(tree.read(platform.dhcp_config) or b""), _hosts_of(site)
         for what, names in (
             ("added", after.keys() - before.keys()),
             (
@@ -127,14 +181,8 @@ def folded(site: Site, change: tree.Difference, platform: Platform) -> dict[str,
 
 def leases(path: str | None = None) -> dict[str, dict[str, str]]:
     """Return the leases in dhcpd's lease file (dhcpd.leases(5)): the last word on each address."""
-    for candidate in [path] if path else LEASE_FILES:
-        data = tree.read(candidate)
-        if data is not None:
-            break
-    else:
-        return {}
     found = {}
-    for match in _LEASE.finditer(data.decode(errors="replace")):
+    for match in _LEASE.finditer(_lease_file(path).decode(errors="replace")):
         fields = {key: value for key, value in _LEASE_FIELD.findall(match[2])}
         found[match[1]] = {
             "mac": fields.get("hardware ethernet", ""),
@@ -144,9 +192,12 @@ def leases(path: str | None = None) -> dict[str, dict[str, str]]:
     return found
 
 
-def _hosts(config: bytes) -> dict[str, tuple[str, str]]:
-    text = config.decode(errors="replace")
-    return {match[1]: (match[2], match[3]) for match in _HOST.finditer(text)}
+def _lease_file(path: str | None = None) -> bytes:
+    for candidate in [path] if path else LEASE_FILES:
+        data = tree.read(candidate)
+        if data is not None:
+            return data
+    return b""
 
 
 def _hosts_of(site: Site) -> dict[str, tuple[str, str]]:

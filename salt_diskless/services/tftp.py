@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from salt_diskless import tree
@@ -22,6 +22,7 @@ from salt_diskless.image.versions import (
     versions,
 )
 from salt_diskless.platform import Platform
+from salt_diskless.services import answers
 from salt_diskless.snapshot import entries
 
 #: Stands for the version that a sync would make: only in what test mode tells.
@@ -32,6 +33,7 @@ _HEADER_NODE = re.compile(rf"# Written by {tree.MARK}: ([^,\s]+), ")
 _KERNEL = re.compile(r"^\s*kernel ([^/\s]+)/([^/\s]+)(?:/([^/\s]+))?/vmlinuz$", re.MULTILINE)
 _VERSION_FILES = frozenset({"vmlinuz", "initrd.img", squashfs.NAME})
 _MARKER = f".{tree.MARK}"
+_VERBOSE = re.compile(r"(?:^|\s)(?:--verbose|--verbosity|-[a-z]*v)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,26 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
     Raises :class:`DisklessError` when an image that nodes boot from has no published version, or
     not the one that nodes are pinned to, or when a version has not what nodes want of it.
     """
+    files = _files(site, platform, pending, pxelinux.render)
+    root = platform.tftp_root
+    stale = [path for path in _node_files(f"{root}/{pxelinux.CONFIG}") if path not in files]
+    stale += _stale_answers(site, platform)
+    own = [path for path in _image_files(f"{root}/{pxelinux.DIRECTORY}") if path not in files]
+    return Plan(files, tuple(stale), tuple(own))
+
+
+def node_files(site: Site, platform: Platform) -> Mapping[str, tree.Content]:
+    """Return what the TFTP root must hold for the nodes of a site that are but some of this boot
+    server's; raises as :func:`plan`."""
+    return _files(site, platform, None, pxelinux.nodes)
+
+
+def _files(
+    site: Site,
+    platform: Platform,
+    pending: frozenset[str] | None,
+    render: Callable[..., dict[str, bytes]],
+) -> dict[str, tree.Content]:
     check_pins(site)
     root = platform.tftp_root
     chosen = booted_versions(site, pending)
@@ -70,7 +92,7 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
     kernels = {key: version.kernel for key, version in there.items()}
     for image in site.images.values():
         kernels[image.name, NEXT_VERSION] = image.kernel or ""
-    rendered = pxelinux.render(site, chosen, kernels, _roots(site, there))
+    rendered = render(site, chosen, kernels, _roots(site, there))
     files: dict[str, tree.Content] = {
         f"{root}/{path}": content for path, content in rendered.items()
     }
@@ -80,9 +102,15 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
         files.update(_kernels(site, image, root, of_image, is_next))
         files.update(_squashfs(site, image, root, of_image))
     files.update(_loader(platform, strict=pending is None))
-    stale = [path for path in _node_files(f"{root}/{pxelinux.CONFIG}") if path not in files]
-    own = [path for path in _image_files(f"{root}/{pxelinux.DIRECTORY}") if path not in files]
-    return Plan(files, tuple(stale), tuple(own))
+    return files
+
+
+def _stale_answers(site: Site, platform: Platform) -> Iterator[str]:
+    """Yield the answers to machines that were registered and are no nodes any more."""
+    known = {node.mac for node in site.nodes.values()}
+    for mac, decision in answers.given(platform):
+        if decision == pxelinux.REGISTERED and mac not in known:
+            yield answers.path(platform, mac)
 
 
 def booted_versions(site: Site, pending: frozenset[str] | None = None) -> dict[str, str]:
@@ -151,6 +179,7 @@ def clean_plan(platform: Platform) -> Plan:
     """Return the plan that leaves nothing of the project's in the TFTP root."""
     directory = f"{platform.tftp_root}/{pxelinux.DIRECTORY}"
     stale = [*_node_files(f"{directory}/pxelinux.cfg"), f"{directory}/pxelinux.cfg/default"]
+    stale += [answers.path(platform, mac) for mac, _ in answers.given(platform)]
     return Plan({}, tuple(stale), tuple(_image_files(directory)))
 
 
@@ -261,9 +290,21 @@ def node_path(site: Site, platform: Platform, name: str) -> str:
 
 
 def defaults(platform: Platform) -> dict[str, tree.Content]:
-    """Return the file that says which directory the TFTP daemon serves, where there is one."""
+    """Return the file that says which directory the TFTP daemon serves, and that it logs what it is
+    asked for (in.tftpd(8)): where there is one, or what of systemd says it."""
     path, key = platform.tftp_defaults, platform.tftp_root_key
-    return {path: tree.with_key(path, key, platform.tftp_root)} if path and key else {}
+    if path and key and platform.tftp_options_key:
+        options = tree.value(path, platform.tftp_options_key)
+        options = "--secure" if options is None else options
+        if not _VERBOSE.search(options):
+            options = f"{options} --verbose".strip()
+        values = {key: platform.tftp_root, platform.tftp_options_key: options}
+        return {path: tree.with_values(path, values)}
+    if platform.tftp_unit:
+        command = f"/usr/sbin/in.tftpd --verbose --secure {platform.tftp_root}"
+        text = f"[Service]\nExecStart=\nExecStart={command}\n"
+        return {platform.tftp_unit: (tree.header("the TFTP daemon logs") + text).encode()}
+    return {}
 
 
 def directory(platform: Platform) -> str:

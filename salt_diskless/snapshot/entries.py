@@ -112,10 +112,19 @@ def place(
 def list_text(entries: Iterable[tuple[Entry, ...]]) -> str:
     """Return the file ``files`` of an image: what its nodes may write, all of them together."""
     union = {entry for group in entries for entry in group}
-    lines = sorted(
+    return _list_text(
         entry.path if entry.how == "persistent" else f"{entry.path} {entry.how}" for entry in union
     )
-    return FILES_HEADER + "".join(f"{line}\n" for line in lines)
+
+
+def with_those(text: bytes, there: bytes) -> bytes:
+    """Return the file ``files`` of some nodes with what it has for others, too."""
+    lines = (*text.decode().splitlines(), *there.decode(errors="replace").splitlines())
+    return _list_text({line for line in lines if line.startswith("/")}).encode()
+
+
+def _list_text(lines: Iterable[str]) -> str:
+    return FILES_HEADER + "".join(f"{line}\n" for line in sorted(lines))
 
 
 def _status(tree: str, path: str) -> os.stat_result | None:

@@ -32,6 +32,8 @@ LIST = f"{OWN}/entries"
 IDENTITY = f"{OWN}/{identity.NAME}"
 #: Beside the snapshots: where new ones are made.
 _NEW = ".new"
+#: The list of what nodes may write has less.
+_MOST = 1 << 20
 #: In that one; no host name begins with a dot.
 _KEYS = ".keys"
 
@@ -100,7 +102,9 @@ class _Kit:
         return self._parents
 
 
-def managed(site: Site, *, test: bool = False, check: bool = False) -> dict[str, object]:
+def managed(
+    site: Site, *, test: bool = False, check: bool = False, some: bool = False
+) -> dict[str, object]:
     """Make the snapshots of a boot server what the pillar says.
 
     test
@@ -108,6 +112,9 @@ def managed(site: Site, *, test: bool = False, check: bool = False) -> dict[str,
     check
         Look for every entry in every snapshot, also where its list says that it has them all: a
         node may have removed one.
+    some
+        These are but some of the boot server's nodes: what is there of the others stays as it is,
+        and is not even looked at.
 
     Returns the changes, nodes folded. Entries that a version does not have are passed over; the log
     says which.
@@ -125,7 +132,7 @@ def managed(site: Site, *, test: bool = False, check: bool = False) -> dict[str,
     for image in site.images.values():
         if kits[image.name]:
             with contextlib.nullcontext() if test else locked(image):
-                _image(image, kits[image.name], texts[image.name], done, test, check)
+                _image(image, kits[image.name], texts[image.name], done, test, check, some)
     if done.problems:
         raise DisklessError(
             "\n".join(
@@ -226,18 +233,19 @@ def _image(
     done: _Done,
     test: bool,
     check: bool,
+    some: bool,
 ) -> None:
     base = f"{image.location}/snapshot"
     if not test:
         os.makedirs(base, mode=0o755, exist_ok=True)
         close_room(base)
-    index = known.Known(base)
+    index = None if some else known.Known(base)
     made, compared = [], []
     unknown = [
         (kit, node)
         for kit, nodes in kits
         for node in nodes
-        if check or not index.holds(node.name, _list_of(node), kit.digest)
+        if check or index is None or not index.holds(node.name, _list_of(node), kit.digest)
     ]
     if not test:
         _make_keys(base, unknown)
@@ -253,6 +261,8 @@ def _image(
             reason = f"cannot be seeded: {err.strerror}"
             done.problems.setdefault((base, reason), []).append(node.name)
     wanted = text.encode()
+    if some:
+        wanted = lists.with_those(wanted, read_untrusted(f"{base}/files", _MOST) or b"")
     is_new = read_untrusted(f"{base}/files", len(wanted) + 1) != wanted
     if is_new:
         done.files.append(f"{base}/files")
@@ -262,9 +272,10 @@ def _image(
         _bring_in(base, made, bool(compared))
         if is_new:
             _replace(base, "files", wanted, 0o644)
-        for node, digest in compared:
-            index.note(node.name, _list_of(node), digest)
-        _keep(index, base, [node.name for _, nodes in kits for node in nodes])
+        if index is not None:
+            for node, digest in compared:
+                index.note(node.name, _list_of(node), digest)
+            _keep(index, base, [node.name for _, nodes in kits for node in nodes])
     except OSError as err:
         done.problems[base, f"cannot be written: {err.strerror}"] = ["files"]
     finally:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pathlib
 import subprocess
-import time
 
 import pytest
+
+from tests.functional.wire import ask, running_dhcpd, segment
+
+__all__ = ["segment"]
+
+#: What lies where dhcpd has its configuration.
+FILES = ("dhcpd.conf", "diskless-omapi.key")
 
 
 @pytest.fixture
@@ -101,13 +107,13 @@ def test_a_configuration_that_dhcpd_refuses_never_goes_live(
     assert "dhcpd refuses it, so the live configuration stays" in ret.comment
     assert "semicolon expected" in ret.comment
     assert config.read_text() == live
-    assert [path.name for path in config.parent.iterdir()] == ["dhcpd.conf"]
+    assert sorted(path.name for path in config.parent.iterdir()) == [*FILES]
 
 
 def test_a_full_disk_is_said_and_the_live_configuration_stays(salt_call, pillar, config):
     config.parent.mkdir(parents=True)
     subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(config.parent)], check=True
+        ["mount", "-t", "tmpfs", "-o", "size=20k", "none", str(config.parent)], check=True
     )
     try:
         assert salt_call(pillar).state("diskless_dhcpd.managed").result is True
@@ -118,7 +124,7 @@ def test_a_full_disk_is_said_and_the_live_configuration_stays(salt_call, pillar,
         assert ret.result is False
         assert f"{config}: cannot be written: No space left on device" in ret.comment
         assert config.read_text() == live
-        assert sorted(path.name for path in config.parent.iterdir()) == ["dhcpd.conf", "filler"]
+        assert sorted(path.name for path in config.parent.iterdir()) == [*FILES, "filler"]
     finally:
         subprocess.run(["umount", str(config.parent)], check=True)
 
@@ -161,8 +167,10 @@ def test_absent_removes_only_the_projects_configuration(salt_call, pillar, confi
     assert (ret.result is None) is testmode
     assert config.exists() is testmode
     config.write_text("# somebody else's\n")
-    assert salt_call(pillar).state("diskless_dhcpd.absent").changes == {}
+    ret = salt_call(pillar).state("diskless_dhcpd.absent")
+    assert str(config) not in ret.changes.get("removed", ())
     assert config.exists()
+    assert salt_call(pillar).state("diskless_dhcpd.absent").changes == {}
 
 
 def test_a_wrong_pillar_is_refused_before_anything_is_written(salt_call, pillar, listing):
@@ -174,53 +182,6 @@ def test_a_wrong_pillar_is_refused_before_anything_is_written(salt_call, pillar,
     assert listing() == before
 
 
-@pytest.fixture
-def segment():
-    """Two ends of a wire: dl0 is the boot server's, dl1 a node's, in a namespace of its own."""
-    holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
-    wait_until(lambda: _netns(holder.pid) != _netns("self"))
-    for line in (
-        f"ip link add dl0 type veth peer name dl1 netns {holder.pid}",
-        "ip addr add 10.77.0.1/24 dev dl0",
-        "ip link set dl0 up",
-        f"nsenter -t {holder.pid} -n ip link set dl1 up",
-    ):
-        subprocess.run(line.split(), check=True)
-    yield holder.pid
-    holder.kill()
-    holder.wait()
-    subprocess.run(["ip", "link", "del", "dl0"], check=False, capture_output=True)
-
-
-def _netns(pid) -> int:
-    return pathlib.Path(f"/proc/{pid}/ns/net").stat().st_ino
-
-
-def wait_until(condition, seconds: float = 20.0) -> None:
-    """Wait for a condition; fail when it does not come true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def ask(segment: int, mac: str, script: pathlib.Path, seconds: int = 4) -> dict[str, str]:
-    """Ask for a lease as a node with this MAC does, with a real DHCP client; return the answer."""
-    subprocess.run(f"nsenter -t {segment} -n ip link set dl1 address {mac}".split(), check=True)
-    script.write_text('#!/bin/sh\n[ "$1" = bound ] && env\nexit 0\n')
-    script.chmod(0o755)
-    options = [word for name in ("nisdomain", "timezone", "lease") for word in ("-O", name)]
-    command = ["nsenter", "-t", str(segment), "-n", "busybox", "udhcpc", "-i", "dl1", "-f", "-n"]
-    done = subprocess.run(
-        [*command, "-q", "-t", "3", "-T", str(seconds // 2), "-s", str(script), *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-
-
 def test_a_real_dhcpd_answers_a_real_client_with_what_the_pillar_says(
     salt_call, pillar, config, segment, tmp_path
 ):
@@ -228,16 +189,7 @@ def test_a_real_dhcpd_answers_a_real_client_with_what_the_pillar_says(
     call = salt_call(pillar)
     assert call.state("diskless_dhcpd.managed").result is True
     leases = tmp_path / "dhcpd.leases"
-    leases.touch()
-    arguments = ["-cf", str(config), "-lf", str(leases), "-pf", str(tmp_path / "pid"), "dl0"]
-    daemon = subprocess.Popen(["dhcpd", "-d", "-4", *arguments], stderr=subprocess.PIPE, text=True)
-    try:
-        assert daemon.stderr is not None
-        for line in daemon.stderr:
-            if "Server starting service" in line:
-                break
-        else:
-            pytest.fail("dhcpd did not start")
+    with running_dhcpd(config, leases):
         script = tmp_path / "udhcpc.script"
         node = ask(segment, "52:54:00:77:00:03", script)
         assert node["ip"] == "10.77.0.73"
@@ -256,9 +208,6 @@ def test_a_real_dhcpd_answers_a_real_client_with_what_the_pillar_says(
         assert "hostname" not in stranger
         found = {lease["mac"]: ip for ip, lease in _leases(leases).items()}
         assert found == {"52:54:00:99:99:99": stranger["ip"]}
-    finally:
-        daemon.terminate()
-        daemon.wait()
 
 
 def _leases(path: pathlib.Path) -> dict:

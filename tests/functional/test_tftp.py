@@ -179,6 +179,7 @@ def test_the_daemon_serves_the_tftp_root(salt_call, pillar, root, testmode, list
     assert (listing() == before) is testmode
     if not testmode:
         text = f'TFTP_USERNAME="tftp"\nTFTP_DIRECTORY="{root}"\n'
+        text += 'TFTP_OPTIONS="--secure --verbose"\n'
         assert defaults.read_text() == text
         assert salt_call(pillar).state("diskless_tftp.settings").changes == {}
 

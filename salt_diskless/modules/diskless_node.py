@@ -1,0 +1,148 @@
+"""The nodes of a boot server one by one: served, and served no more, in constant time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from salt_diskless import adapter
+from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.ranges import expand
+from salt_diskless.services import nodes as served
+
+if TYPE_CHECKING:
+    __pillar__: dict[str, Any]
+    __opts__: dict[str, Any]
+    __grains__: dict[str, Any]
+
+__virtualname__ = "diskless_node"
+__func_alias__ = {"list_": "list"}
+
+
+@adapter.execution
+def list_() -> dict[str, dict[str, str | None]]:
+    """
+    Return the nodes that this boot server serves, whether the pillar lists them or they were added
+    since: name to MAC, address, and the image and version that they boot.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_node.list
+    """
+    return served.served_nodes(adapter.platform(__grains__, __pillar__))
+
+
+@adapter.execution
+def show(name: str) -> dict[str, str | None]:
+    """
+    Return what this boot server serves a node: its MAC and address, image and version, and below
+    ``file`` what its loader reads.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_node.show node003
+    """
+    return served.show(name, adapter.platform(__grains__, __pillar__))
+
+
+@adapter.execution
+def add(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Serve nodes beside those that are served already: write their loaders' files, snapshots,
+    exports and DHCP hosts, and have exportfs and the running dhcpd take them, without a restart.
+    ``state.apply diskless`` finds nothing to do after that, when its pillar has them, too; when it
+    has not, it takes them away again.
+
+    One of them that waits at its console boots by itself. A node that is served already by its
+    name and address may have a new MAC: its board was changed, and dhcpd, which goes on serving the
+    old one too, is restarted by the next ``state.apply diskless``.
+
+    nodes
+        Name to settings, as below ``diskless:nodes`` in the pillar.
+
+    Returns the changes, nodes folded; below ``outdated`` the service that is to be restarted all
+    the same, where dhcpd cannot be told while it runs.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_node.add '{node129: {mac: "52:54:00:00:00:81", ip: 10.8.226.201,
+            profile: compute}}'
+    """
+    if not isinstance(nodes, Mapping) or not nodes:
+        raise DisklessError(f"nodes: found {shown(nodes)}; give a mapping, name to settings")
+    cluster = adapter.cluster_of(__pillar__, nodes)
+    names = adapter.platform(__grains__, __pillar__)
+    return served.add(cluster, __opts__["id"], names)
+
+
+@adapter.execution
+def remove(names: list[str] | str) -> dict[str, Any]:
+    """
+    Serve nodes no more: take their loaders' files, exports and DHCP hosts away. Their snapshots
+    stay. What the pillar still lists comes back with the next ``state.apply diskless``.
+
+    names
+        A node set, or a list of names.
+
+    Returns the changes, nodes folded; below ``outdated`` the service that the next
+    ``state.apply diskless`` restarts, since dhcpd has some of them from its configuration.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_node.remove 'node[129-130]'
+    """
+    try:
+        wanted = expand(names) if isinstance(names, str) else [*names]
+    except ValueError as err:
+        raise DisklessError(f"names: found {shown(names)}; give a node set ({err})") from err
+    return served.remove(wanted, adapter.platform(__grains__, __pillar__))
+
+
+@adapter.execution
+def reject(macs: list[str] | str) -> dict[str, Any]:
+    """
+    Have machines that wait at their console be told that they are rejected.
+
+    macs
+        MACs of machines that are no nodes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_node.reject 52:54:00:99:99:01
+    """
+    rejected = served.reject(_macs(macs), adapter.platform(__grains__, __pillar__))
+    return {"rejected": rejected} if rejected else {}
+
+
+@adapter.execution
+def forget(macs: list[str] | str) -> dict[str, Any]:
+    """
+    Forget what was decided about machines, and that they were seen: they are told nothing any more,
+    and the next time that one asks, it is new.
+
+    macs
+        MACs of machines.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_node.forget 52:54:00:99:99:01
+    """
+    forgotten = served.forget(_macs(macs), adapter.platform(__grains__, __pillar__))
+    return {"forgotten": forgotten} if forgotten else {}
+
+
+def _macs(given: list[str] | str) -> list[str]:
+    return served.macs([given] if isinstance(given, str) else given)

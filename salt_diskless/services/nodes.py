@@ -1,0 +1,341 @@
+"""One node more or less on a boot server that serves others already: in a time that does not depend
+on how many those are, and without a restart. What is written is what ``state.apply diskless`` would
+write, which finds nothing to do when its pillar has the node too.
+
+What is served already is looked up in dhcpd's configuration: it has name, MAC and address of every
+node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from netaddr import IPAddress
+from pydantic import TypeAdapter, ValidationError
+
+from salt_diskless import swapfiles, tree
+from salt_diskless.boot import dhcpd as hosts
+from salt_diskless.boot import exports, pxelinux
+from salt_diskless.cluster import (
+    Cluster,
+    ClusterError,
+    DisklessError,
+    Image,
+    Node,
+    Problem,
+    Site,
+    schema,
+)
+from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.ranges import fold
+from salt_diskless.image.needs import needs_of
+from salt_diskless.image.serving import unserved
+from salt_diskless.image.versions import require_published
+from salt_diskless.platform import Platform
+from salt_diskless.services import answers, dhcpd, nfs, omapi, restarts, tftp
+from salt_diskless.snapshot import manage
+
+_MACS = TypeAdapter(list[schema.Mac])
+log = logging.getLogger(__name__)
+
+#: More than the configuration of most clusters has, in bytes.
+_ABOUT = 1 << 21
+
+
+@dataclass(slots=True)
+class _Served:
+    """dhcpd's configuration and the exports, as they are to be."""
+
+    config: bytes
+    exports: bytes
+    #: Nodes that the running dhcpd has from its configuration, with another MAC or not any more.
+    outdated: list[str] = field(default_factory=list)
+
+
+def add(cluster: Cluster, minion_id: str, platform: Platform) -> dict[str, object]:
+    """Serve nodes too, and return the changes with nodes folded; below ``outdated`` is the service
+    that has to be restarted all the same.
+
+    cluster
+        Checked, and with no other nodes than these. One that is served already by its name and
+        address may have another MAC: its board was changed.
+
+    Raises :class:`ClusterError` where a name, MAC or address is another node's, and
+    :class:`DisklessError` where this server does not serve others like them yet. Then nothing was
+    changed.
+    """
+    site = cluster.served_by(minion_id)
+    _check_served_here(cluster, minion_id)
+    _check_kernels(site)
+    nodes = list(site.nodes.values())
+    with _alone():
+        served = _read(platform)
+        _check_head(served, site, platform)
+        known = {node.name for node in nodes if hosts.served(served.config, name=node.name)}
+        _check_free(nodes, served)
+        files: dict[str, tree.Content] = {**tftp.node_files(site, platform)}
+        manage.managed(site, some=True)
+        swapfiles.add(site)
+        before = served.exports
+        leaving = swapfiles.leaving(site)
+        for node in nodes:
+            _put(served, node, [*cluster.images.values()], leaving)
+        files |= {platform.dhcp_config: served.config, platform.exports_file: served.exports}
+        difference = tree.compare(files)
+        changes = _apply(difference, files, nodes, served, before, platform)
+        answers.give(platform, {node.mac for node in nodes}, pxelinux.REGISTERED)
+    written = {*difference.added, *difference.changed}
+    changed = {node.name for node in nodes if _file(platform, str(node.ip)) in written}
+    changed |= {*served.outdated}
+    for what, names in (
+        ("added", {node.name for node in nodes} - known),
+        ("changed", changed & known),
+    ):
+        if names:
+            changes[what] = {"nodes": fold(names)}
+    return changes
+
+
+def remove(names: Iterable[str], platform: Platform) -> dict[str, object]:
+    """Serve these nodes no more, and return the changes with nodes folded; below ``outdated`` is
+    the service that has to be restarted. Snapshots stay."""
+    with _alone():
+        served = _read(platform)
+        before, gone, paths = served.exports, [], []
+        for name in names:
+            host = hosts.served(served.config, name=name)
+            if host is None or host.name != name:
+                continue
+            gone.append(host)
+            paths.append(_file(platform, host.ip))
+            paths.append(answers.path(platform, host.mac))
+            served.config = hosts.without(served.config, host)
+            served.exports = exports.without_node(served.exports, name)
+        if not gone:
+            return {}
+        files: dict[str, tree.Content] = {
+            platform.dhcp_config: served.config,
+            platform.exports_file: served.exports,
+        }
+        difference = tree.compare(files, paths)
+        service = platform.dhcp_service
+        owed = restarts.owed(service)
+        with restarts.owing(service):
+            tree.apply(difference, files, own_below=tftp.directory(platform))
+            nfs.extend(*exports.difference(before, served.exports))
+        read = _forget(gone, platform)
+        if not read and not owed:
+            restarts.paid(service)
+    changes: dict[str, object] = {"removed": {"nodes": fold(host.name for host in gone)}}
+    return changes | ({"outdated": service} if read else {})
+
+
+def served_nodes(platform: Platform) -> dict[str, dict[str, str | None]]:
+    """Return the nodes that are served: name to MAC, address, and the image and version that their
+    files name."""
+    files = tftp.listed(platform)
+    found: dict[str, dict[str, str | None]] = {}
+    for name, (mac, ip) in hosts.hosts(tree.read(platform.dhcp_config, _ABOUT) or b"").items():
+        file = files.get(os.path.basename(_file(platform, ip)), {})
+        found[name] = {"mac": mac, "ip": ip}
+        found[name] |= {key: file.get(key) for key in ("image", "version")}
+    return found
+
+
+def show(name: str, platform: Platform) -> dict[str, str | None]:
+    """Return what a node is served. Raises :class:`DisklessError` for one that is not served."""
+    host = hosts.served(tree.read(platform.dhcp_config, _ABOUT) or b"", name=name)
+    if host is None:
+        raise DisklessError(f"{platform.dhcp_config}: found no node {name!r} that is served")
+    file = tree.read(_file(platform, host.ip))
+    return {
+        "mac": host.mac,
+        "ip": host.ip,
+        "file": None if file is None else file.decode(errors="replace"),
+    }
+
+
+def reject(macs: Iterable[str], platform: Platform) -> list[str]:
+    """Have machines be told that they are rejected; return those that were not told so before.
+
+    Raises :class:`DisklessError` for one that is a node.
+    """
+    macs = list(macs)
+    with _alone():
+        for mac in macs:
+            name = is_listed(platform, mac)
+            if name is not None:
+                raise DisklessError(f"{mac}: found the node {name}; remove it first")
+        return answers.give(platform, macs, pxelinux.REJECTED)
+
+
+def forget(macs: Iterable[str], platform: Platform) -> list[str]:
+    """Have machines be told nothing any more; return those that were told something."""
+    with _alone():
+        return answers.withdraw(platform, macs)
+
+
+def macs(given: Iterable[object]) -> list[str]:
+    """Return MACs in the project's form. Raises :class:`DisklessError` with those that are none."""
+    try:
+        return _MACS.validate_python(list(given))
+    except ValidationError as err:
+        wrong = [Problem("macs", shown(one["input"]), one["ctx"]["error"]) for one in err.errors()]
+        raise DisklessError("\n".join(map(str, wrong))) from err
+
+
+def is_listed(platform: Platform, mac: str) -> str | None:
+    """Return the name of the node that is served by this MAC, or None."""
+    host = hosts.served(tree.read(platform.dhcp_config, _ABOUT) or b"", mac=mac)
+    return host.name if host is not None else None
+
+
+def _read(platform: Platform) -> _Served:
+    config = tree.read(platform.dhcp_config, _ABOUT)
+    exported = tree.read(platform.exports_file, _ABOUT)
+    for path, there in ((platform.dhcp_config, config), (platform.exports_file, exported)):
+        if there is None or not tree.is_marked(there):
+            raise DisklessError(
+                f"{path}: found {'nothing' if there is None else 'a file of somebody else'}; run "
+                "salt-call state.apply diskless, which makes this minion a boot server"
+            )
+    assert config is not None and exported is not None
+    return _Served(config, exported)
+
+
+def _check_served_here(cluster: Cluster, minion_id: str) -> None:
+    elsewhere = [
+        Problem(
+            f"diskless:nodes:{node.name}:network",
+            node.network.name,
+            f"add it on the boot server of that network, {node.network.server}",
+        )
+        for node in cluster.nodes.values()
+        if node.network.server != minion_id
+    ]
+    if elsewhere:
+        raise ClusterError(elsewhere)
+
+
+def _check_kernels(site: Site) -> None:
+    """Raise :class:`DisklessError` where nodes need more of their kernels than what is published
+    has: a sync would make another version for them."""
+    problems = []
+    for image in site.images.values():
+        nodes = site.nodes_of(image)
+        if nodes:
+            wanted = unserved(image, require_published(image), needs_of(site, image))
+            names = fold(node.name for node in nodes)
+            problems += [f"diskless:nodes:{names}: {wanted}"] if wanted else []
+    if problems:
+        raise DisklessError(
+            "\n".join(
+                f"{problem}; list it, and run salt-call state.apply diskless, which makes a "
+                "version that has it"
+                for problem in problems
+            )
+        )
+
+
+def _check_head(served: _Served, site: Site, platform: Platform) -> None:
+    """Raise :class:`DisklessError` where the networks are not served as the pillar has them."""
+    if hosts.split(served.config)[0] != hosts.head(site, platform.key_file):
+        raise DisklessError(
+            f"{platform.dhcp_config}: found other networks than the pillar has; run salt-call "
+            "state.apply diskless, and add the nodes after that"
+        )
+
+
+def _check_free(nodes: Sequence[Node], served: _Served) -> None:
+    """Raise :class:`ClusterError` for what other nodes have that are served."""
+    problems = []
+    for node in nodes:
+        path, ip = f"diskless:nodes:{node.name}", str(node.ip)
+        same = hosts.served(served.config, name=node.name)
+        if same is not None and (same.name, same.ip) != (node.name, ip):
+            right = f"remove that one first: it is {same.name} at {same.ip}"
+            problems.append(Problem(path, f"{node.name} at {ip}", right))
+        for key, value, other in (
+            ("mac", node.mac, hosts.served(served.config, mac=node.mac)),
+            ("ip", ip, hosts.served(served.config, ip=ip)),
+        ):
+            if other is not None and other.name.lower() != node.name.lower():
+                right = f"give {node.name} its own: {other.name} has it"
+                problems.append(Problem(f"{path}:{key}", value, right))
+    if problems:
+        raise ClusterError(problems)
+
+
+def _put(served: _Served, node: Node, images: Sequence[Image], leaving: frozenset[str]) -> None:
+    """Write a node into the configuration and the exports."""
+    host = hosts.served(served.config, name=node.name)
+    if host is not None:
+        served.config = hosts.without(served.config, host)
+        if host.mac != node.mac:
+            served.outdated.append(node.name)
+    served.config = hosts.with_host(served.config, node)
+    without = exports.without_node(served.exports, node.name)
+    served.exports = exports.with_node(without, node, images, leaving)
+
+
+def _apply(
+    difference: tree.Difference,
+    files: dict[str, tree.Content],
+    nodes: Sequence[Node],
+    served: _Served,
+    exported: bytes,
+    platform: Platform,
+) -> dict[str, object]:
+    """Write the files, and tell exportfs and the running dhcpd of the nodes."""
+
+    def checked(path: str) -> None:
+        if path == platform.dhcp_config + tree.UNFINISHED:
+            dhcpd.check_hosts(path, hosts.split(served.config)[0], nodes)
+
+    service = platform.dhcp_service
+    owed = restarts.owed(service)
+    # Until dhcpd has been told, it is not what its configuration says.
+    with restarts.owing(service):
+        tree.apply(difference, files, checked)
+        nfs.extend(*exports.difference(exported, served.exports))
+    try:
+        live = [omapi.Host(node.name, node.mac, str(node.ip)) for node in nodes]
+        omapi.make(live, platform.key_file)
+    except omapi.Unreachable as err:
+        log.warning("%s; %s has to be restarted for new nodes", err, service)
+        return {"outdated": service}
+    if served.outdated:
+        return {"outdated": service}
+    if not owed:
+        restarts.paid(service)
+    return {}
+
+
+def _forget(gone: Sequence[hosts.Host], platform: Platform) -> bool:
+    """Have the running dhcpd forget nodes; tell whether it needs a restart for that, since it has
+    read some of them from its configuration."""
+    try:
+        omapi.remove([omapi.Host(host.name, host.mac, host.ip) for host in gone], platform.key_file)
+        return bool(omapi.known((host.name for host in gone), platform.key_file))
+    except omapi.Unreachable as err:
+        log.warning("%s", err)
+        return True
+
+
+def _file(platform: Platform, ip: str) -> str:
+    """Return the path of the loader's file for a node of this address."""
+    return f"{platform.tftp_root}/{pxelinux.CONFIG}/{pxelinux.hex_name(IPAddress(ip))}"
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait for the others that add or remove nodes."""
+    os.makedirs(tree.RUNTIME, mode=0o755, exist_ok=True)
+    with open(f"{tree.RUNTIME}/nodes.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
