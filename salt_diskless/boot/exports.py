@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from netaddr import IPAddress, IPNetwork, iprange_to_cidrs
@@ -11,6 +12,9 @@ from netaddr import IPAddress, IPNetwork, iprange_to_cidrs
 from salt_diskless.boot.ordered import place
 from salt_diskless.cluster import Image, Node, Site
 from salt_diskless.tree import header
+
+#: First and last address.
+Range = tuple[int, int]
 
 #: Where mountd listens: the port that IANA has for it, and that firewalld's service mountd opens.
 MOUNTD_PORT = 20048
@@ -51,13 +55,13 @@ def exports(site: Site, leaving: Container[str] = ()) -> Iterator[Export]:
         nodes_of[node.image.name].append(node)
     for image in site.images.values():
         nodes = nodes_of[image.name]
-        yield from _of_version(image.location, (int(node.ip) for node in nodes))
+        yield from _of_version(image.location, ((int(node.ip),) * 2 for node in nodes))
         for node in nodes:
             yield from _of_node(node, leaving)
 
 
-def _of_version(location: str, addresses: Iterable[int]) -> Iterator[Export]:
-    for block in blocks(addresses):
+def _of_version(location: str, ranges: Iterable[Range]) -> Iterator[Export]:
+    for block in blocks(ranges):
         yield Export(f"{location}/versions", block, ROOT_OPTIONS)
 
 
@@ -69,16 +73,17 @@ def _of_node(node: Node, leaving: Container[str]) -> Iterator[Export]:
         yield Export(f"{location}/swap/{node.name}", str(node.ip), SNAPSHOT_OPTIONS)
 
 
-def blocks(addresses: Iterable[int]) -> Iterator[str]:
+def blocks(ranges: Iterable[Range]) -> Iterator[str]:
     """Yield the fewest blocks that hold just these addresses: a cluster's root is a few lines."""
-    numbers = sorted({*addresses})
-    start = 0
-    for index in range(1, len(numbers) + 1):
-        if index == len(numbers) or numbers[index] != numbers[index - 1] + 1:
-            first, last = IPAddress(numbers[start], 4), IPAddress(numbers[index - 1], 4)
-            for block in iprange_to_cidrs(first, last):
-                yield str(block.ip) if block.prefixlen == 32 else str(block)
-            start = index
+    runs: list[Range] = []
+    for first, last in sorted(ranges):
+        if runs and first <= runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], max(last, runs[-1][1]))
+        else:
+            runs.append((first, last))
+    for first, last in runs:
+        for block in iprange_to_cidrs(IPAddress(first, 4), IPAddress(last, 4)):
+            yield str(block.ip) if block.prefixlen == 32 else str(block)
 
 
 def render(exports: Iterable[Export]) -> bytes:
@@ -87,80 +92,95 @@ def render(exports: Iterable[Export]) -> bytes:
     return "".join(lines).encode()
 
 
-def with_node(
-    text: bytes, node: Node, images: Sequence[Image], leaving: Container[str] = ()
-) -> bytes:
-    """Return a file of exports with one node more, which it must not have yet.
+@dataclass(slots=True)
+class Edited:
+    """A file of exports that is changed node by node, and what this takes away and brings."""
 
-    images
-        All that the boot server may have, in the order of the file.
-    leaving
-        As for :func:`exports`.
-    """
-    location = node.image.location
-    start, end = _section(text, location) or (_section_place(text, node.image, images),) * 2
-    roots, rest = _roots(text, start, end)
-    versions = "".join(one.line for one in _of_version(location, {*roots, int(node.ip)}))
-    at = place(text, _LINE, node.ip, rest, end)
-    own = "".join(one.line for one in _of_node(node, leaving))
-    return b"".join((text[:start], versions.encode(), text[rest:at], own.encode(), text[at:]))
+    text: bytes
+    gone: set[Export] = field(default_factory=set)
+    new: set[Export] = field(default_factory=set)
+
+    def put(self, node: Node, images: Sequence[Image], leaving: Container[str] = ()) -> None:
+        """Write a node into the file, which it must not be in yet.
+
+        images
+            All that the boot server may have, in the order of the file.
+        leaving
+            As for :func:`exports`.
+        """
+        location, address = node.image.location, int(node.ip)
+        start, end = self._section(location) or (self._place(node.image, images),) * 2
+        roots, rest = self._roots(start, end)
+        at = place(self.text, _LINE, node.ip, rest, end)
+        self._replace(at, at, _of_node(node, leaving))
+        self._replace(start, rest, _of_version(location, [*roots, (address, address)]))
+
+    def take(self, name: str) -> None:
+        """Take a node of this name out of the file, if it is there."""
+        for kind in ("snapshot", "swap"):
+            at = self.text.find(f"/{kind}/{name} ".encode())
+            found = _LINE.match(self.text, self.text.rfind(b"\n", 0, at) + 1) if at >= 0 else None
+            if found is None:
+                continue
+            location = found["path"].decode().removesuffix(f"/{kind}/{name}")
+            address = int(IPAddress(found["ip"].decode()))
+            self._replace(found.start(), found.end(), ())
+            section = self._section(location)
+            if section is not None:
+                roots, rest = self._roots(*section)
+                self._replace(section[0], rest, _of_version(location, _without(roots, address)))
+
+    def _replace(self, start: int, end: int, exports: Iterable[Export]) -> None:
+        before = {
+            Export(*(part.decode() for part in match.groups()))
+            for match in _LINE.finditer(self.text, start, end)
+        }
+        lines = [*exports]
+        then = {*lines} - before
+        before -= {*lines}
+        self.gone, self.new = (
+            (self.gone - then) | (before - self.new),
+            (self.new - before) | (then - self.gone),
+        )
+        text = "".join(export.line for export in lines).encode()
+        self.text = self.text[:start] + text + self.text[end:]
+
+    def _section(self, location: str) -> tuple[int, int] | None:
+        """Return where the lines of an image begin and end."""
+        begin = f"\n{location}/".encode()
+        start = self.text.find(begin)
+        if start < 0:
+            return None
+        return start + 1, self.text.index(b"\n", self.text.rfind(begin) + 1) + 1
+
+    def _place(self, image: Image, images: Sequence[Image]) -> int:
+        """Return where the first lines of an image belong: behind those of the images before it."""
+        ends = [self.text.index(b"\n") + 1]
+        for before in images[: images.index(image)]:
+            section = self._section(before.location)
+            ends += [section[1]] if section is not None else []
+        return ends[-1]
+
+    def _roots(self, start: int, end: int) -> tuple[list[Range], int]:
+        """Return the addresses that an image's versions are exported to, and where these lines
+        end."""
+        ranges: list[Range] = []
+        match = _LINE.match(self.text, start)
+        while match is not None and match["path"].endswith(b"/versions") and match.start() < end:
+            block = IPNetwork(match["ip"].decode())
+            ranges.append((block.first, block.last))
+            start = match.end()
+            match = _LINE.match(self.text, start)
+        return ranges, start
 
 
-def without_node(text: bytes, name: str) -> bytes:
-    """Return a file of exports without a node of this name."""
-    for kind in ("snapshot", "swap"):
-        at = text.find(f"/{kind}/{name} ".encode())
-        found = _LINE.match(text, text.rfind(b"\n", 0, at) + 1) if at >= 0 else None
-        if found is None:
-            continue
-        location = found["path"].decode().removesuffix(f"/{kind}/{name}")
-        address = int(IPAddress(found["ip"].decode()))
-        text = text[: found.start()] + text[found.end() :]
-        section = _section(text, location)
-        if section is not None:
-            roots, rest = _roots(text, *section)
-            versions = "".join(one.line for one in _of_version(location, {*roots} - {address}))
-            text = text[: section[0]] + versions.encode() + text[rest:]
-    return text
-
-
-def difference(before: bytes, after: bytes) -> tuple[list[Export], list[Export]]:
-    """Return what one file of exports has that the other has not, and the other way round."""
-    there, then = ({*text.splitlines(keepends=True)} for text in (before, after))
-    return _read(there - then), _read(then - there)
-
-
-def _read(lines: Iterable[bytes]) -> list[Export]:
-    matches = (_LINE.fullmatch(line) for line in sorted(lines))
-    return [Export(*(part.decode() for part in match.groups())) for match in matches if match]
-
-
-def _section(text: bytes, location: str) -> tuple[int, int] | None:
-    """Return where the lines of an image begin and end."""
-    begin = f"\n{location}/".encode()
-    start = text.find(begin)
-    return (start + 1, text.index(b"\n", text.rfind(begin) + 1) + 1) if start >= 0 else None
-
-
-def _section_place(text: bytes, image: Image, images: Sequence[Image]) -> int:
-    """Return where the first lines of an image belong: behind those of the images before it."""
-    ends = [text.index(b"\n") + 1]
-    for before in images[: images.index(image)]:
-        section = _section(text, before.location)
-        ends += [section[1]] if section is not None else []
-    return ends[-1]
-
-
-def _roots(text: bytes, start: int, end: int) -> tuple[set[int], int]:
-    """Return the addresses that an image's versions are exported to, and where these lines end."""
-    addresses: set[int] = set()
-    match = _LINE.match(text, start)
-    while match is not None and match["path"].endswith(b"/versions") and match.start() < end:
-        block = IPNetwork(match["ip"].decode())
-        addresses.update(range(block.first, block.last + 1))
-        start = match.end()
-        match = _LINE.match(text, start)
-    return addresses, start
+def _without(ranges: Iterable[Range], address: int) -> Iterator[Range]:
+    """Yield ranges with one address less."""
+    for first, last in ranges:
+        if first <= address <= last:
+            yield from ((a, b) for a, b in ((first, address - 1), (address + 1, last)) if a <= b)
+        else:
+            yield first, last
 
 
 def settings() -> bytes:

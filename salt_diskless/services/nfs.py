@@ -139,15 +139,16 @@ def extend(gone: Iterable[Export], new: Iterable[Export]) -> None:
     """
     with _table_locked():
         there = tree.read(TABLE, 1 << 21) or b""
-        table, forms = there, _forms(there)
+        table = there
         for export in gone:
             at = table.find(f"{export.path}\t{export.client}(".encode())
             if at >= 0:
                 table = table[:at] + table[table.index(b"\n", at) + 1 :]
         for export in new:
-            if export.options not in forms or table[-1:] != b"\n":
+            form = _form(there, export)
+            if form is None or table[-1:] != b"\n":
                 break
-            line = f"{export.path}\t{export.client}({forms[export.options]})\n".encode()
+            line = f"{export.path}\t{export.client}({form})\n".encode()
             table += line if line not in table else b""
         else:
             if table != there:
@@ -161,16 +162,13 @@ def extend(gone: Iterable[Export], new: Iterable[Export]) -> None:
     reread()
 
 
-def _forms(table: bytes) -> dict[str, str]:
-    """Return what exportfs makes of the options of versions and snapshots, by these."""
-    forms = {}
-    for place, options in (("versions", text.ROOT_OPTIONS), ("snapshot", text.SNAPSHOT_OPTIONS)):
-        for match in re.finditer(rf"/{place}[/\t].*\(([^)]*)\)\n".encode(), table):
-            form = match[1].decode(errors="replace")
-            if _has(form, options):
-                forms[options] = form
-                break
-    return forms
+def _form(table: bytes, export: Export) -> str | None:
+    """Return what exportfs has made of the options of such an export of the same image, or None."""
+    place, _, name = export.path.rpartition("/")
+    like = f"{export.path}\t" if name == "versions" else f"{os.path.dirname(place)}/snapshot/"
+    at = table.find(like.encode())
+    match = _TABLE_LINE.match(table[at : at + 4096].decode(errors="replace")) if at >= 0 else None
+    return match[3] if match is not None and _has(match[3], export.options) else None
 
 
 @contextlib.contextmanager

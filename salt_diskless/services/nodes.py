@@ -52,7 +52,7 @@ class _Served:
     """dhcpd's configuration and the exports, as they are to be."""
 
     config: bytes
-    exports: bytes
+    exports: exports.Edited
     #: Nodes that the running dhcpd has from its configuration, with another MAC or not any more.
     outdated: list[str] = field(default_factory=list)
 
@@ -76,18 +76,16 @@ def add(cluster: Cluster, minion_id: str, platform: Platform) -> dict[str, objec
     with _alone():
         served = _read(platform)
         _check_head(served, site, platform)
-        known = {node.name for node in nodes if hosts.served(served.config, name=node.name)}
-        _check_free(nodes, served)
+        known = _check_free(nodes, served)
         files: dict[str, tree.Content] = {**tftp.node_files(site, platform)}
         manage.managed(site, some=True)
         swapfiles.add(site)
-        before = served.exports
         leaving = swapfiles.leaving(site)
         for node in nodes:
             _put(served, node, [*cluster.images.values()], leaving)
-        files |= {platform.dhcp_config: served.config, platform.exports_file: served.exports}
+        files |= {platform.dhcp_config: served.config, platform.exports_file: served.exports.text}
         difference = tree.compare(files)
-        changes = _apply(difference, files, nodes, served, before, platform)
+        changes = _apply(difference, files, nodes, served, platform)
         answers.give(platform, {node.mac for node in nodes}, pxelinux.REGISTERED)
     written = {*difference.added, *difference.changed}
     changed = {node.name for node in nodes if _file(platform, str(node.ip)) in written}
@@ -106,7 +104,7 @@ def remove(names: Iterable[str], platform: Platform) -> dict[str, object]:
     the service that has to be restarted. Snapshots stay."""
     with _alone():
         served = _read(platform)
-        before, gone, paths = served.exports, [], []
+        gone, paths = [], []
         for name in names:
             host = hosts.served(served.config, name=name)
             if host is None or host.name != name:
@@ -115,19 +113,19 @@ def remove(names: Iterable[str], platform: Platform) -> dict[str, object]:
             paths.append(_file(platform, host.ip))
             paths.append(answers.path(platform, host.mac))
             served.config = hosts.without(served.config, host)
-            served.exports = exports.without_node(served.exports, name)
+            served.exports.take(name)
         if not gone:
             return {}
         files: dict[str, tree.Content] = {
             platform.dhcp_config: served.config,
-            platform.exports_file: served.exports,
+            platform.exports_file: served.exports.text,
         }
         difference = tree.compare(files, paths)
         service = platform.dhcp_service
         owed = restarts.owed(service)
         with restarts.owing(service):
             tree.apply(difference, files, own_below=tftp.directory(platform))
-            nfs.extend(*exports.difference(before, served.exports))
+            nfs.extend(served.exports.gone, served.exports.new)
         read = _forget(gone, platform)
         if not read and not owed:
             restarts.paid(service)
@@ -205,7 +203,7 @@ def _read(platform: Platform) -> _Served:
                 "salt-call state.apply diskless, which makes this minion a boot server"
             )
     assert config is not None and exported is not None
-    return _Served(config, exported)
+    return _Served(config, exports.Edited(exported))
 
 
 def _check_served_here(cluster: Cluster, minion_id: str) -> None:
@@ -251,9 +249,10 @@ def _check_head(served: _Served, site: Site, platform: Platform) -> None:
         )
 
 
-def _check_free(nodes: Sequence[Node], served: _Served) -> None:
-    """Raise :class:`ClusterError` for what other nodes have that are served."""
-    problems = []
+def _check_free(nodes: Sequence[Node], served: _Served) -> set[str]:
+    """Return the names of those that are served already; raise :class:`ClusterError` for what other
+    nodes have that are served."""
+    problems, known = [], set()
     for node in nodes:
         path, ip = f"diskless:nodes:{node.name}", str(node.ip)
         same = hosts.served(served.config, name=node.name)
@@ -267,20 +266,23 @@ def _check_free(nodes: Sequence[Node], served: _Served) -> None:
             if other is not None and other.name.lower() != node.name.lower():
                 right = f"give {node.name} its own: {other.name} has it"
                 problems.append(Problem(f"{path}:{key}", value, right))
+        if same is not None:
+            known.add(node.name)
     if problems:
         raise ClusterError(problems)
+    return known
 
 
 def _put(served: _Served, node: Node, images: Sequence[Image], leaving: frozenset[str]) -> None:
     """Write a node into the configuration and the exports."""
-    host = hosts.served(served.config, name=node.name)
+    host = hosts.served(served.config, ip=str(node.ip))
     if host is not None:
         served.config = hosts.without(served.config, host)
         if host.mac != node.mac:
             served.outdated.append(node.name)
     served.config = hosts.with_host(served.config, node)
-    without = exports.without_node(served.exports, node.name)
-    served.exports = exports.with_node(without, node, images, leaving)
+    served.exports.take(node.name)
+    served.exports.put(node, images, leaving)
 
 
 def _apply(
@@ -288,7 +290,6 @@ def _apply(
     files: dict[str, tree.Content],
     nodes: Sequence[Node],
     served: _Served,
-    exported: bytes,
     platform: Platform,
 ) -> dict[str, object]:
     """Write the files, and tell exportfs and the running dhcpd of the nodes."""
@@ -302,7 +303,7 @@ def _apply(
     # Until dhcpd has been told, it is not what its configuration says.
     with restarts.owing(service):
         tree.apply(difference, files, checked)
-        nfs.extend(*exports.difference(exported, served.exports))
+        nfs.extend(served.exports.gone, served.exports.new)
     try:
         live = [omapi.Host(node.name, node.mac, str(node.ip)) for node in nodes]
         omapi.make(live, platform.key_file)

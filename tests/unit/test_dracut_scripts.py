@@ -67,9 +67,22 @@ def test_dracut_is_told_of_a_root_that_is_no_device(shell):
 
 def test_a_stranger_needs_no_address_and_restarts(shell):
     shell.cmdline("boot=diskless DISKLESS_UNKNOWN=node002 BOOTIF=01-00-21-5e-40-64-5c")
-    shell(hook("cmdline"))
+    assert shell(hook("cmdline") + 'echo "$root $rootok"').stdout == "diskless 1\n"
+    shell.stub("dl_sysrq", 'echo "$1" >"$PLACE/proc/sysrq-trigger"; exit')
+    shell(hook("mount"))
     assert f"its MAC is {MAC}" in "\n".join(shell.said("kmsg"))
     assert shell.said("proc/sysrq-trigger") == ["b"]
+
+
+def test_a_stranger_has_its_network_when_it_asks(shell):
+    shell.cmdline(f"DISKLESS_UNKNOWN=node002 BOOTIF=01-{MAC.replace(':', '-')} {ADDRESS}")
+    shell.stub("dl_sysrq", "exit")
+    shell.stub("dl_fetch", 'echo "fetch $1" >> "$PLACE/calls"; printf "#\\nregistered\\n" >"$2"')
+    shell(hook("mount"))
+    calls = shell.said("calls")
+    addressed = next(at for at, line in enumerate(calls) if line.startswith("ip addr replace"))
+    asked = next(at for at, line in enumerate(calls) if line.startswith("fetch "))
+    assert addressed < asked
 
 
 @pytest.mark.parametrize(

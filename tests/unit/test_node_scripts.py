@@ -504,12 +504,88 @@ def test_with_too_little_memory_for_what_follows_a_node_says_so_and_goes_on(shel
     assert stage == ["version 20261124T155012 handed over to its init"]
 
 
-def test_a_stranger_is_told_its_mac_and_what_to_do(shell):
-    shell.cmdline("boot=diskless DISKLESS_UNKNOWN=node002 BOOTIF=01-00-21-5e-40-64-5c")
-    assert shell("dl_parse; dl_stranger").returncode == 0
-    said = "\n".join(shell.said("kmsg"))
-    assert "its MAC is 00:21:5e:40:64:5c" in said
+STRANGER = (
+    "boot=diskless DISKLESS_UNKNOWN=node002 ip=10.8.226.201:10.8.226.72:10.8.226.1:255.255.255.0 "
+    "BOOTIF=01-00-21-5e-40-64-5c"
+)
+ASKS = "linux-install/registry/01-00-21-5e-40-64-5c"
+
+
+@pytest.fixture
+def stranger(shell: Shell) -> Shell:
+    """A machine that is no node, and that its maker has written something into; what it is answered
+    is one line of a file after the other."""
+    (shell.place / "dmi").mkdir()
+    (shell.place / "dmi/product_serial").write_text("SN 1\u00e4\n")
+    (shell.place / "dmi/chassis_asset_tag").write_text("x" * 200 + "\n")
+    shell.cmdline(STRANGER)
+    shell.stub(
+        "dl_fetch",
+        'echo "fetch $1" >> "$PLACE/calls"\ncase $1 in */announced/*) return 1 ;; esac\n'
+        'read -r line <"$PLACE/answers" || exit 7\nsed -i 1d "$PLACE/answers"\n'
+        '[ "$line" = none ] || printf "# Written\\n%s\\n" "$line" >"$2"',
+    )
+    return shell
+
+
+def waits(stranger: Shell, *answers: str) -> list[str]:
+    """Have it wait and be answered; return what it did: 7 when it asks once more."""
+    (stranger.place / "answers").write_text("".join(f"{line}\n" for line in answers))
+    done = stranger(f"dl_sys_dmi={stranger.place}/dmi; dl_parse; dl_stranger")
+    return [*stranger.said("calls"), f"ended with {done.returncode}"]
+
+
+def test_a_stranger_says_who_it_is_and_what_to_do_and_asks_until_it_is_registered(stranger):
+    who = f"{b'SN 1'.hex()}/{b'x'.hex() * 64}/-"
+    assert waits(stranger, "none", "none", "registered") == [
+        f"fetch linux-install/announced/01-00-21-5e-40-64-5c/{who}",
+        *(f"fetch {ASKS}", "sleep 5") * 2,
+        f"fetch {ASKS}",
+        "sleep 2",
+        "ended with 0",
+    ]
+    said = "\n".join(stranger.said("kmsg"))
+    assert "not registered: it is not one of the diskless nodes of node002" in said
+    assert "its MAC is 00:21:5e:40:64:5c, its serial number SN 1, its asset tag xxx" in said
     assert "run on node002: salt-call state.apply diskless" in said
+    assert "it waits, and asks 10.8.226.72" in said
+    assert stranger.said("kmsg")[-1].endswith("this machine is registered: restarting")
+
+
+def test_a_rejected_machine_says_so_once_asks_more_rarely_and_waits_when_that_is_forgotten(
+    stranger,
+):
+    calls = waits(stranger, "rejected", "rejected", "none", "registered")
+    assert [call for call in calls if call.startswith("sleep")] == [
+        *("sleep 55", "sleep 5") * 2,
+        "sleep 5",
+        "sleep 2",
+    ]
+    said = [line for line in stranger.said("kmsg") if "reject" in line]
+    assert [line.split("diskless: ")[1] for line in said] == [
+        "this machine was rejected by node002",
+        "this machine is not rejected any more; it waits",
+    ]
+
+
+def test_who_waits_says_who_it_is_each_minute(stranger):
+    calls = waits(stranger, *["none"] * 13)
+    assert sum("/announced/" in call for call in calls) == 2
+    assert sum(ASKS in call for call in calls) == 14
+
+
+@pytest.mark.parametrize("answer", ["Registered", "registered; x", "", "yes"])
+def test_what_is_no_answer_changes_nothing(stranger, answer):
+    assert waits(stranger, answer)[-1] == "ended with 7"
+
+
+@pytest.mark.parametrize(
+    "line", [STRANGER.replace("ip=", "pi="), STRANGER.replace(":10.8.226.72:", ":a;b:")]
+)
+def test_a_stranger_that_cannot_ask_restarts(stranger, line):
+    stranger.cmdline(line)
+    assert waits(stranger, "registered") == ["sleep 60", "ended with 0"]
+    assert "restarting in 60 s" in stranger.said("kmsg")[-1]
 
 
 @pytest.mark.parametrize("tool", ["dracut", "initramfs-tools"])

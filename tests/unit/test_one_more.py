@@ -55,8 +55,12 @@ def test_dhcpds_hosts_and_the_exports_are_those_of_a_full_render(there, number, 
     assert dhcpd.without(wanted, dhcpd.served(wanted, name=node.name)) == config
     config, wanted = (exports.render(exports.exports(one)) for one in (before, after))
     images = [*after.images.values()]
-    assert exports.with_node(config, node, images) == wanted
-    assert exports.without_node(wanted, node.name) == config
+    there, then = ({*exports.exports(one)} for one in (before, after))
+    edited = exports.Edited(config)
+    edited.put(node, images)
+    assert (edited.text, edited.gone, edited.new) == (wanted, there - then, then - there)
+    edited.take(node.name)
+    assert (edited.text, edited.gone, edited.new) == (config, set(), set())
 
 
 def test_a_host_is_found_by_name_in_any_case_by_mac_and_by_address_and_only_whole():
@@ -70,5 +74,6 @@ def test_a_host_is_found_by_name_in_any_case_by_mac_and_by_address_and_only_whol
 @pytest.mark.parametrize("name", ["snapshot", "swap"])
 def test_a_node_whose_name_is_that_of_a_directory_is_told_from_it(name):
     one = site({1: ("a", False)})
-    text = exports.render(exports.exports(one))
-    assert exports.without_node(text, name) == text
+    edited = exports.Edited(text := exports.render(exports.exports(one)))
+    edited.take(name)
+    assert edited.text == text

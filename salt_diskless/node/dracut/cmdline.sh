@@ -7,9 +7,6 @@
 
 if ! dl_parse || { [ -z "$dl_unknown" ] && ! dl_address; }; then
 	dl_restart "the kernel line is not usable"
-elif [ -n "$dl_unknown" ]; then
-	dl_stranger
-	dl_sysrq b
 fi
 # For dracut: there is a way to the root, and it is no device.
 root=diskless rootok=1

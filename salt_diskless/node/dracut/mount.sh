@@ -8,6 +8,11 @@ for dl_module in nfsv3 nfsv4; do
 	modprobe -q "$dl_module"
 done
 dl_parse
+if [ -n "$dl_unknown" ]; then
+	dl_address && dl_network || :
+	dl_stranger
+	dl_sysrq b
+fi
 dl_address
 dl_retry network dl_network
 dl_log "$(dl_device)"
