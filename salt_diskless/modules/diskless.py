@@ -13,6 +13,7 @@ from salt_diskless.cluster.ranges import fold
 from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
 from salt_diskless.services import tftp
+from salt_diskless.watch import progress
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -122,6 +123,11 @@ def status() -> dict[str, Any]:
     differ from the pillar; and the nodes for which somebody has put a file of his own into the TFTP
     root (``01-`` and the MAC), which the loader takes instead.
 
+    Below ``nodes`` is how far the nodes got, those folded that share it: ``stage`` (``unseen``,
+    ``dhcp``, ``loader``, ``kernel``, ``root``, ``up``), ``version``, and ``since``, the times
+    between which they came to it; ``stale`` where a boot of now takes another version, ``stuck``
+    where the next step did not come for five minutes.
+
     CLI Example:
 
     .. code-block:: bash
@@ -143,6 +149,7 @@ def status() -> dict[str, Any]:
             for service in (names.dhcp_service, names.tftp_service, names.nfs_service)
         },
         "images": images,
+        "nodes": progress.folded(site, progress.reached(site)),
         "drift": __salt__["diskless_nfs.list"](ask=False)["drift"],
         "overridden": tftp.overridden(site, names),
     }
@@ -180,7 +187,8 @@ def platform() -> dict[str, Any]:
 def site() -> dict[str, Any]:
     """
     Return what the SLS need of this boot server: its interfaces that nodes boot on, the locations
-    of its images, and the NFS versions that its nodes use.
+    of its images, the NFS versions that its nodes use, and whether a network has a
+    ``discovery_range``.
 
     CLI Example:
 
@@ -193,4 +201,5 @@ def site() -> dict[str, Any]:
         "interfaces": sorted(dhcpd.interfaces(here)),
         "locations": [image.location for image in here.images.values()],
         "nfs": sorted({node.settings.nfs for node in here.nodes.values()}),
+        "discovers": any(net.discovery_range is not None for net in here.networks.values()),
     }

@@ -10,6 +10,7 @@ from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import expand
 from salt_diskless.services import nodes as served
+from salt_diskless.watch import discovery
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -105,6 +106,33 @@ def remove(names: list[str] | str) -> dict[str, Any]:
     except ValueError as err:
         raise DisklessError(f"names: found {shown(names)}; give a node set ({err})") from err
     return served.remove(wanted, adapter.platform(__grains__, __pillar__))
+
+
+@adapter.execution
+def waiting() -> dict[str, dict[str, str]]:
+    """
+    Return the machines that are no nodes and wait to be registered: MAC to address, serial number,
+    asset tag, UUID (nothing where that is not known), and whether that is ``pending`` or
+    ``rejected``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_node.waiting
+    """
+    networks = adapter.cluster_of(__pillar__, {}).served_by(__opts__["id"]).networks
+    found = discovery.waiting([*networks.values()], adapter.platform(__grains__, __pillar__))
+    return {
+        one.mac: {
+            "ip": one.ip,
+            "serial": one.serial,
+            "asset": one.asset,
+            "uuid": one.uuid,
+            "decision": decision,
+        }
+        for one, decision in found
+    }
 
 
 @adapter.execution

@@ -39,6 +39,7 @@ from salt_diskless.image.versions import require_published
 from salt_diskless.platform import Platform
 from salt_diskless.services import answers, dhcpd, nfs, omapi, restarts, tftp
 from salt_diskless.snapshot import manage
+from salt_diskless.watch import store
 
 _MACS = TypeAdapter(list[schema.Mac])
 log = logging.getLogger(__name__)
@@ -165,17 +166,17 @@ def reject(macs: Iterable[str], platform: Platform) -> list[str]:
     """
     macs = list(macs)
     with _alone():
-        for mac in macs:
-            name = is_listed(platform, mac)
-            if name is not None:
-                raise DisklessError(f"{mac}: found the node {name}; remove it first")
+        for mac, name in listed_of(platform, macs).items():
+            raise DisklessError(f"{mac}: found the node {name}; remove it first")
         return answers.give(platform, macs, pxelinux.REJECTED)
 
 
 def forget(macs: Iterable[str], platform: Platform) -> list[str]:
-    """Have machines be told nothing any more; return those that were told something."""
-    with _alone():
-        return answers.withdraw(platform, macs)
+    """Have machines be told nothing any more, and forget that they were seen; return those of which
+    anything was known."""
+    macs = list(macs)
+    with _alone(), store.opened() as known:
+        return sorted({*answers.withdraw(platform, macs), *known.forget(macs)})
 
 
 def macs(given: Iterable[object]) -> list[str]:
@@ -187,10 +188,10 @@ def macs(given: Iterable[object]) -> list[str]:
         raise DisklessError("\n".join(map(str, wrong))) from err
 
 
-def is_listed(platform: Platform, mac: str) -> str | None:
-    """Return the name of the node that is served by this MAC, or None."""
-    host = hosts.served(tree.read(platform.dhcp_config, _ABOUT) or b"", mac=mac)
-    return host.name if host is not None else None
+def listed_of(platform: Platform, macs: Iterable[str]) -> dict[str, str]:
+    """Return those of these MACs that are nodes which are served, with their names."""
+    config = tree.read(platform.dhcp_config, _ABOUT) or b""
+    return {mac: host.name for mac in macs if (host := hosts.served(config, mac=mac)) is not None}
 
 
 def _read(platform: Platform) -> _Served:

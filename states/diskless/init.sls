@@ -10,3 +10,4 @@ include:
   - diskless.dhcpd
   - diskless.firewall
   - diskless.selinux
+  - diskless.discovery

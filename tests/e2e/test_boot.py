@@ -283,17 +283,6 @@ def test_what_a_node_wrote_is_there_after_its_next_boot(lab: Lab, nodes: dict[st
     assert again.run("journalctl -b -1 -t mark -o cat").split() == ["first", "last"]
 
 
-def test_a_stranger_reads_its_mac_and_what_to_do_on_its_console(lab: Lab, nodes: dict[str, Node]):
-    pillar = lab.pillar(2)
-    pillar["diskless"]["networks"]["lab"]["discovery_range"] = "10.141.2.1-10.141.2.50"
-    lab.server.write_pillar(pillar)
-    lab.server.salt_call("state.apply", "diskless")
-    stranger = lab.power_on("stranger900", "52:54:00:99:99:01")
-    stranger.wait_for("its MAC is 52:54:00:99:99:01")
-    stranger.wait_for("salt-call state.apply diskless")
-    stranger.power_off()
-
-
 def test_a_failure_says_its_reason_and_is_tried_again(lab: Lab, nodes: dict[str, Node]):
     config = lab.server.path("/srv/tftp/linux-install/pxelinux.cfg/0A8D0102")
     good = config.read_text()

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tests.lab import cache, roots
 from tests.lab.keeper import Keeper, children
@@ -31,7 +31,9 @@ class Timeout(AssertionError):
 
 class Node:
     """One machine, powered on. ``console`` is what its first serial port has said, from the loader
-    on; with ``firmware`` from the firmware on."""
+    on; with ``firmware`` from the firmware on. One that ``resets`` boots again by PXE when it
+    restarts; the others go off. ``smbios`` is what its maker has written into it, as QEMU takes
+    it."""
 
     def __init__(
         self,
@@ -43,6 +45,8 @@ class Node:
         firmware: bool = False,
         memory: int = 512,
         disk: pathlib.Path | None = None,
+        resets: bool = False,
+        smbios: Sequence[str] = (),
     ):
         self.name = name
         self.tap = f"tap{number}"
@@ -61,10 +65,13 @@ class Node:
         self._wire = 0
         self._wire = self.wire_bytes()
         self.powered_on = time.monotonic()
-        command = self._command(firmware, memory, disk)
+        command = self._command(firmware, memory, disk, resets)
+        command += [word for table in smbios for word in ("-smbios", table)]
         self._process = keeper.spawn(command, place / f"{name}.qemu")
 
-    def _command(self, firmware: bool, memory: int, disk: pathlib.Path | None) -> list[str]:
+    def _command(
+        self, firmware: bool, memory: int, disk: pathlib.Path | None, resets: bool
+    ) -> list[str]:
         tty, agent = self.console_socket, self._agent_path
         command = ["qemu-system-x86_64", "-name", self.name, *accelerator()]
         # Without graphics SeaBIOS shows on the serial port what it and the PXE ROM say.
@@ -80,7 +87,7 @@ class Node:
             "none",
             "-nodefaults",
         ]
-        command += ["-no-reboot", "-boot", "n"]
+        command += ["-boot", "n"] if resets else ["-no-reboot", "-boot", "n"]
         command += ["-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no"]
         command += ["-device", f"virtio-net-pci,netdev=n0,mac={self.mac},bootindex=1"]
         if disk is not None:

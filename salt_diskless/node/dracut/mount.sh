@@ -9,7 +9,9 @@ for dl_module in nfsv3 nfsv4; do
 done
 dl_parse
 if [ -n "$dl_unknown" ]; then
-	dl_address && dl_network || :
+	if dl_address; then
+		dl_network || :
+	fi
 	dl_stranger
 	dl_sysrq b
 fi

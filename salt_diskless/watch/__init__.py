@@ -1,0 +1,1 @@
+"""What the boot server's daemons logged of machines: read once, kept, and told."""
