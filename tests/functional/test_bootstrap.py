@@ -21,6 +21,8 @@ from tests.functional.conftest import root
 from tests.functional.repositories import Apt, Keys, put_base
 from tests.functional.test_sources import left_beside
 
+pytestmark = pytest.mark.any_salt
+
 #: It asks whether a service may be started, as invoke-rc.d does, and starts one all the same.
 _SERVICE = """
 /usr/sbin/policy-rc.d tiny-tool start || echo "$?" > /etc/policy

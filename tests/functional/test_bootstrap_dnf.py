@@ -18,6 +18,8 @@ from tests.functional.repositories import Dnf, Keys
 from tests.functional.test_bootstrap import mounts_below
 from tests.functional.test_sources import left_beside
 
+pytestmark = pytest.mark.any_salt
+
 ARCH = platform.machine()
 
 

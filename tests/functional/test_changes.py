@@ -17,6 +17,8 @@ from salt_diskless.image.sync import sync
 from tests.functional.conftest import root
 from tests.functional.test_hostile import ACL, NAMES, described, put_hostile_files
 
+pytestmark = pytest.mark.any_salt
+
 CHANGES: dict[str, Callable[[pathlib.Path], None]] = {}
 
 

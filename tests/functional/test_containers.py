@@ -17,6 +17,8 @@ from salt_diskless import command
 from tests.functional.conftest import root
 from tests.functional.containers import docker_archive, layer, oci_archive, oci_layout
 
+pytestmark = pytest.mark.any_salt
+
 WAYS = [
     *("docker", "docker.gz", "docker.xz", "docker.zst", "oci", "oci.gz", "oci.zst", "oci zstd"),
     *("oci plain", "layout"),

@@ -21,6 +21,8 @@ from salt_diskless.image.listing import listing as tree_listing
 from tests.conftest import CHECKOUT
 from tests.functional.conftest import root
 
+pytestmark = pytest.mark.any_salt
+
 _SYNC = """
 import sys
 from salt_diskless.cluster import Image, Source

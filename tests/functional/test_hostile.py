@@ -15,6 +15,8 @@ import pytest
 from tests.functional.conftest import root
 from tests.functional.containers import docker_archive, layer, oci_archive
 
+pytestmark = pytest.mark.any_salt
+
 #: cap_net_raw=ep as the kernel stores it: capabilities(7), "File capability versioning".
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 #: u::rw- u:1234:r-- g::r-- m::r-- o::---, as Linux stores an ACL: version 2, then tag, perm, id.

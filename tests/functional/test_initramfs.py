@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import put_kernel
 from tests.functional.conftest import root
 
+pytestmark = pytest.mark.any_salt
+
 RELEASE = "6.1.0-10-test"
 MODULES = "".join(
     f"kernel/{name}.ko:\n" for name in ("fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "net/e1000e")

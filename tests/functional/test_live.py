@@ -22,6 +22,8 @@ from tests.functional.conftest import root
 from tests.functional.test_faults import state_of, wait_until_nobody_works_in
 from tests.functional.test_hostile import described, put_hostile_files
 
+pytestmark = pytest.mark.any_salt
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 #: As fcntl.h has them.
 AT_FDCWD, MAX_HANDLE = -100, 128

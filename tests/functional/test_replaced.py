@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import CHECKOUT
 
+pytestmark = pytest.mark.any_salt
+
 NODE = CHECKOUT / "salt_diskless/node"
 KEPT = ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")
 ENTRIES = (

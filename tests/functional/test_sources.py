@@ -12,6 +12,8 @@ import pytest
 
 from tests.functional.conftest import root
 
+pytestmark = pytest.mark.any_salt
+
 
 def test_a_source_that_is_not_there_is_said_and_the_published_version_stays(
     salt_call, pillar, location, golden
