@@ -102,7 +102,7 @@ class Bench:
             (root / name).mkdir(parents=True)
         modules = root / "lib/modules/6.1-test"
         modules.mkdir(parents=True)
-        (modules / "modules.dep").write_text("kernel/nfs.ko:\nkernel/nfsv4.ko:\n")
+        (modules / "modules.dep").write_text("kernel/nfs.ko:\nkernel/nfsv3.ko:\n")
         (root / "bin/sh").write_bytes(pathlib.Path("/bin/busybox").read_bytes())
         (root / "bin/sh").chmod(0o755)
         (root / "boot/vmlinuz-6.1-test").write_bytes(b"kernel")
