@@ -57,7 +57,8 @@ def run(
         f'mount -o remount,bind,ro "{root}/usr"\n'
         f'mount -o remount,bind,ro "{root}"\n'
         f"dl_kmsg={tmp_path}/kmsg dl_run={tmp_path}/run/diskless dl_units={tmp_path}/units\n"
-        f'. {NODE}/diskless.sh\ndl_has_disk="" dl_snapshot=yes\ndl_entries "{root}"\n'
+        f'. {NODE}/diskless.sh\ndl_has_disk="" dl_snapshot=yes dl_root=readonly dl_journal=memory\n'
+        f'dl_entries "{root}"\n'
         f'mount --bind "{tmp_path}/run" "{root}/run"; mount -t tmpfs none "{root}/tmp"\n'
         f'mount --bind /dev "{root}/dev"; mount --bind /proc "{root}/proc"\n'
     )
