@@ -85,6 +85,11 @@ def is_host_name(name: str) -> bool:
     return len(name) <= 253 and _DOMAIN.fullmatch(name) is not None
 
 
+def is_claim(text: str) -> bool:
+    """Tell whether ``text`` may be the serial number or the asset tag of a machine."""
+    return _CLAIM.fullmatch(text) is not None
+
+
 def is_name(name: str) -> bool:
     """Tell whether ``name`` may name a thing of the pillar, such as a minion."""
     return _NAME.fullmatch(name) is not None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from netaddr import AddrFormatError, IPAddress
 
 from salt_diskless.boot.pxelinux import ANNOUNCED, CONFIG, DIRECTORY, LOADER, REGISTRY
+from salt_diskless.cluster import schema
 
 _MAC = r"(?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5})"
 _IP = r"(?P<ip>[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
@@ -89,8 +90,8 @@ def _is_address(text: str) -> bool:
 
 
 def _text(digits: str) -> str:
-    """Return what a machine said in hex, if it is printable ASCII and means something."""
+    """Return what a machine said in hex, if the registry would take it and it means something."""
     if digits == "-" or len(digits) % 2:
         return ""
     text = bytes.fromhex(digits).decode("ascii", "replace").strip()
-    return text if text.isascii() and text.isprintable() and text.lower() not in _NOTHING else ""
+    return text if schema.is_claim(text) and text.lower() not in _NOTHING else ""

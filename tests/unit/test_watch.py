@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from salt_diskless.registry import announcement
 from salt_diskless.watch.lines import Seen, read
 from salt_diskless.watch.progress import Reached, _reached
 from salt_diskless.watch.store import Machine
 
 MAC = "52:54:00:99:99:01"
 NAME = "01-52-54-00-99-99-01"
+KNOWN = ("serial", "asset", "uuid")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,9 @@ def test_what_is_no_such_line_says_nothing(line):
 
 
 @pytest.mark.parametrize(
-    "serial", [b"a\nb", b"\x00", "\u00e9".encode(), b"\x1b[2J", b"Default string", b"  ", b"None"]
+    "serial",
+    [b"a\nb", b"\x00", "\u00e9".encode(), b"\x1b[2J", b"Default string", b"  ", b"None"]
+    + [b"{{ x }}", b"$(reboot)", b"a: b", b"SN#1"],
 )
 def test_a_number_that_is_none_is_nothing(serial):
     line = f"RRQ from 10.8.226.201 filename linux-install/announced/{NAME}/{serial.hex()}/-/-"
@@ -92,7 +96,9 @@ def test_no_line_breaks_anything(text, serial):
     ):
         seen = read(line)
         if seen is not None and seen.known is not None:
-            assert all(word.isascii() and word.isprintable() for word in seen.known)
+            # What goes to the master is what the registry there takes.
+            said = announcement.read({"mac": MAC, **dict(zip(KNOWN, seen.known, strict=True))})
+            assert tuple(getattr(said, key) or "" for key in KNOWN) == seen.known
 
 
 UP = "version V handed over to its init"
