@@ -8,6 +8,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import salt.crypt
 import salt.utils.files
 from salt.exceptions import CommandExecutionError
 
@@ -86,6 +87,13 @@ def site(dunder_pillar: Any, opts: Mapping[str, Any]) -> Site:
 def platform(grains: Mapping[str, Any], dunder_pillar: Any) -> Platform:
     """Return what this distribution calls its packages, services and files."""
     return platform_of(grains["os_family"], cluster_of(dunder_pillar, {}).lookup)
+
+
+def make_pair(directory: str) -> None:
+    """Write the keys of a Salt minion into a directory: ``minion.pem`` and ``minion.pub``."""
+    # 3006 has one function that makes and writes them; 3008 calls it write_keys.
+    write = getattr(salt.crypt, "write_keys", salt.crypt.gen_keys)
+    write(directory, "minion", 2048)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def show(name: str) -> dict[str, str | None]:
 
 
 @adapter.execution
-def add(nodes: Mapping[str, Any]) -> dict[str, Any]:
+def add(nodes: Mapping[str, Any], keys: bool = False) -> dict[str, Any]:
     """
     Serve nodes beside those that are served already: write their loaders' files, snapshots,
     exports and DHCP hosts, and have exportfs and the running dhcpd take them, without a restart.
@@ -65,22 +65,25 @@ def add(nodes: Mapping[str, Any]) -> dict[str, Any]:
 
     nodes
         Name to settings, as below ``diskless:nodes`` in the pillar.
+    keys
+        Make the keys of their Salt minions, too, as ``diskless_snapshot.minion_keys`` does: the
+        master's registry asks for it, and lets them in.
 
     Returns the changes, nodes folded; below ``outdated`` the service that is to be restarted all
-    the same, where dhcpd cannot be told while it runs.
+    the same, where dhcpd cannot be told while it runs; below ``keys`` the public keys, by node.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call diskless_node.add '{node129: {mac: "52:54:00:00:00:81", ip: 10.8.226.201,
+        salt-call diskless_node.add '{node129: {mac: "52:54:00:00:00:81", ip: 10.8.226.140,
             profile: compute}}'
     """
     if not isinstance(nodes, Mapping) or not nodes:
         raise DisklessError(f"nodes: found {shown(nodes)}; give a mapping, name to settings")
     cluster = adapter.cluster_of(__pillar__, nodes)
     names = adapter.platform(__grains__, __pillar__)
-    return served.add(cluster, __opts__["id"], names)
+    return served.add(cluster, __opts__["id"], names, adapter.make_pair if keys else None)
 
 
 @adapter.execution

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import salt.crypt
-
 from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.ranges import expand
@@ -96,10 +94,4 @@ def minion_keys(but: list[str] | None = None) -> dict[str, str]:
 
         salt node002 diskless_snapshot.minion_keys
     """
-    return minions.keys(adapter.site(__pillar__, __opts__), _make_pair, but or ())
-
-
-def _make_pair(directory: str) -> None:
-    # 3006 has one function that makes and writes them; 3008 calls it write_keys.
-    write = getattr(salt.crypt, "write_keys", salt.crypt.gen_keys)
-    write(directory, "minion", 2048)
+    return minions.keys(adapter.site(__pillar__, __opts__), adapter.make_pair, but or ())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import salt.cache
@@ -87,17 +88,9 @@ def accept_keys(servers: list[str]) -> dict[str, str]:
         salt-run diskless.accept_keys '["node002"]'
     """
     with salt.key.get_key(__opts__) as keys:
-        there = keys.list_keys()
-    known, refused = {*there["minions"]}, {*there["minions_rejected"], *there["minions_denied"]}
-    offered = _ask(servers, "diskless_snapshot.minion_keys", sorted(known))
-    new = {
-        name: key for found in offered.values() for name, key in found.items() if name not in known
-    }
-    rejected = [name for name in new if name in refused]
-    accepted = [name for name in new if name not in refused and schema.is_host_name(name)]
-    for name in accepted:
-        _accept(name, new[name])
-    said = {"accepted": accepted, "rejected": rejected}
+        known = sorted(keys.list_keys()["minions"])
+    offered = _ask(servers, "diskless_snapshot.minion_keys", known)
+    said = _let_in({name: key for found in offered.values() for name, key in found.items()})
     return {what: fold(names) for what, names in said.items() if names}
 
 
@@ -440,9 +433,17 @@ def _tell(test: bool) -> dict[str, Any]:
 
 
 def _tell_one(server: str, function: str, argument: Any) -> Any:
+    # What is added gets its minion's keys with that, and they are let in before it boots.
+    adds = function == "diskless_node.add"
     with salt.client.get_local_client(mopts=__opts__) as client:
         said = client.cmd(
-            [server], function, [argument], timeout=_ANSWER, tgt_type="list", full_return=True
+            [server],
+            function,
+            [argument],
+            timeout=_ANSWER,
+            tgt_type="list",
+            full_return=True,
+            kwarg={"keys": True} if adds else None,
         )
     answer = said.get(server) if isinstance(said, dict) else None
     if not isinstance(answer, dict) or "ret" not in answer:
@@ -452,6 +453,12 @@ def _tell_one(server: str, function: str, argument: Any) -> Any:
         )
     if answer.get("retcode"):
         raise DisklessError(f"{server}: {answer['ret']}")
+    if adds and isinstance(answer["ret"], dict):
+        offered = answer["ret"].pop("keys", {})
+        said = _let_in({name: key for name, key in offered.items() if name in argument})
+        if said["rejected"]:
+            names = fold(said["rejected"])
+            log.warning("diskless: %s: the key was rejected, and no minion is let in", names)
     return answer["ret"]
 
 
@@ -461,21 +468,52 @@ def _statuses(servers: list[str]) -> dict[str, Any]:
     return report.boots({server: said.get(server) for server in servers})
 
 
-def _accept(name: str, public: str) -> None:
-    """Make a public key an accepted one, as ``salt-key`` has it, in the place of a pending one."""
+def _let_in(offered: Mapping[str, str]) -> dict[str, list[str]]:
+    """Accept public keys, by the name of their nodes. Return the names of those that are
+    ``accepted`` now, and of those that were ``rejected`` by somebody; the others were accepted
+    before, and whatever key they had then stays."""
+    states = {name: _state(name) for name in offered if schema.is_host_name(name)}
+    accepted = [name for name, state in states.items() if state in (None, "pending")]
+    _accept({name: offered[name] for name in accepted})
+    rejected = [name for name, state in states.items() if state in ("rejected", "denied")]
+    return {"accepted": accepted, "rejected": rejected}
+
+
+#: What Salt 3006 calls the directories of the keys, by state.
+_DIRECTORIES = {"accepted": "minions", "rejected": "minions_rejected", "denied": "minions_denied"}
+
+
+def _state(name: str) -> str | None:
+    """Return what ``salt-key`` has of a minion: one look, however many keys there are."""
     driver = __opts__.get("keys.cache_driver")
     if driver is not None:
         cache = salt.cache.Cache(__opts__, driver=driver)
-        cache.store("keys", name, {"pub": public, "state": "accepted"})
+        denied = "denied" if cache.fetch("denied_keys", name) else None
+        return (cache.fetch("keys", name) or {}).get("state") or denied
+    for state, directory in _DIRECTORIES.items():
+        if os.path.lexists(os.path.join(__opts__["pki_dir"], directory, name)):
+            return state
+    return None
+
+
+def _accept(public: Mapping[str, str]) -> None:
+    """Make public keys accepted ones, as ``salt-key`` has them, in the place of pending ones."""
+    driver = __opts__.get("keys.cache_driver")
+    if driver is not None:
+        cache = salt.cache.Cache(__opts__, driver=driver)
+        for name, key in public.items():
+            cache.store("keys", name, {"pub": key, "state": "accepted"})
         return
     # Salt 3006 has a directory for each state, and a function that moves between them, but none
     # that takes a new key.
-    pending = os.path.join(__opts__["pki_dir"], "minions_pre", name)
-    os.makedirs(os.path.dirname(pending), exist_ok=True)
-    with salt.utils.files.fopen(pending, "w") as stream:
-        stream.write(public)
-    with salt.key.get_key(__opts__) as keys:
-        keys.accept(name)
+    pending = os.path.join(__opts__["pki_dir"], "minions_pre")
+    os.makedirs(pending, exist_ok=True)
+    for name, key in public.items():
+        with salt.utils.files.fopen(os.path.join(pending, name), "w") as stream:
+            stream.write(key)
+    if public:
+        with salt.key.get_key(__opts__) as keys:
+            keys.accept(match_dict={"minions_pre": list(public)})
 
 
 def _ask(minions: list[str], function: str, *arguments: object) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from netaddr import IPAddress
@@ -38,7 +38,7 @@ from salt_diskless.image.serving import unserved
 from salt_diskless.image.versions import require_published
 from salt_diskless.platform import Platform
 from salt_diskless.services import answers, dhcpd, nfs, omapi, restarts, tftp
-from salt_diskless.snapshot import manage
+from salt_diskless.snapshot import manage, minions
 from salt_diskless.watch import store
 
 _MACS = TypeAdapter(list[schema.Mac])
@@ -58,13 +58,21 @@ class _Served:
     outdated: list[str] = field(default_factory=list)
 
 
-def add(cluster: Cluster, minion_id: str, platform: Platform) -> dict[str, object]:
+def add(
+    cluster: Cluster,
+    minion_id: str,
+    platform: Platform,
+    make_keys: Callable[[str], None] | None = None,
+) -> dict[str, object]:
     """Serve nodes too, and return the changes with nodes folded; below ``outdated`` is the service
     that has to be restarted all the same.
 
     cluster
         Checked, and with no other nodes than these. One that is served already by its name and
         address may have another MAC: its board was changed.
+    make_keys
+        As :func:`minions.keys` takes it: makes the keys of their minions, before the machines are
+        told that they are nodes. Below ``keys`` are the public ones then.
 
     Raises :class:`ClusterError` where a name, MAC or address is another node's, and
     :class:`DisklessError` where this server does not serve others like them yet. Then nothing was
@@ -87,6 +95,8 @@ def add(cluster: Cluster, minion_id: str, platform: Platform) -> dict[str, objec
         files |= {platform.dhcp_config: served.config, platform.exports_file: served.exports.text}
         difference = tree.compare(files)
         changes = _apply(difference, files, nodes, served, platform)
+        if make_keys is not None:
+            changes["keys"] = minions.keys(site, make_keys, ())
         answers.give(platform, {node.mac for node in nodes}, pxelinux.REGISTERED)
     written = {*difference.added, *difference.changed}
     changed = {node.name for node in nodes if _file(platform, str(node.ip)) in written}

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from salt_diskless import adapter
 from salt_diskless.services import nfs
 from tests.functional.wire import ask, running_dhcpd, segment
 
@@ -87,6 +88,29 @@ def test_it_is_exported_as_exportfs_would(salt_call, served):
     assert "10.77.0.50" not in {export.client for export in ours}
     subprocess.run(["exportfs", "-r"], check=True)
     assert {*nfs.table()} == ours
+
+
+def test_the_keys_of_its_minion_are_there_before_it_is_told_that_it_is_a_node(
+    salt_call, served, golden, monkeypatch
+):
+    (golden / "etc/salt").mkdir()
+    (golden / "etc/salt/minion").touch()
+    apply(salt_call, served)
+    location = pathlib.Path(served["images"]["tiny"]["location"])
+    pki = location / "snapshot/node004/.diskless/identity/pki/minion"
+    answer = pathlib.Path(served["lookup"]["tftp_root"]) / REGISTRY / "01-52-54-00-77-00-50"
+    make, when = adapter.make_pair, []
+    monkeypatch.setattr(
+        adapter, "make_pair", lambda place: (when.append(answer.exists()), make(place))
+    )
+    function = salt_call(served).modules["diskless_node.add"]
+    keys = function({"node004": NEW}, keys=True)["keys"]
+    assert when == [False] and answer.exists()
+    assert keys == {"node004": (pki / "minion.pub").read_text()}
+    # Nobody else's are made, and the second time they are what they were.
+    assert not (location / "snapshot/node001/.diskless/identity/pki").exists()
+    assert function({"node004": NEW}, keys=True)["keys"] == keys
+    assert "keys" not in function({"node004": NEW})
 
 
 def test_where_nothing_is_exported_yet_exportfs_does_it(salt_call, pillar, served):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import time
 import urllib.request
 from collections.abc import Callable
@@ -32,8 +33,12 @@ def _told(what, argument):
     return {}
 
 
-def add(nodes):
-    return _told("add", nodes)
+def add(nodes, keys=False):
+    _told("add", nodes)
+    with open(__opts__["pki_dir"] + "/minion.pub") as stream:
+        key = stream.read()
+    # And one that nobody has asked for.
+    return {"keys": dict.fromkeys([*nodes, "somebody"], key)} if keys else {}
 
 
 def remove(names):
@@ -120,6 +125,10 @@ def store(master, runner, site):
     empty()
     yield store
     empty()
+    for place in ("minions", "minions_rejected"):
+        for path in (pathlib.Path(master.config["pki_dir"]) / place).glob("*"):
+            if path.name != MINION and not path.name.startswith("."):
+                path.unlink()
 
 
 @pytest.fixture
@@ -176,8 +185,10 @@ def test_a_machine_that_the_beacon_sees_waits_for_a_yes_and_is_a_node_then(
         "listed": "node[001-003]",
         "registered": "node004",
     }
-    # The registry lies beside the keys, and is none.
-    assert master.salt_key_cli().run("--list", "accepted").data == {"minions": [MINION]}
+    # Its minion is let in, nobody else's; and the registry, which lies beside the keys, is none.
+    keys = master.salt_key_cli().run("--list", "all").data
+    assert keys["minions"] == [MINION, "node004"]
+    assert keys["minions_pre"] == keys["minions_rejected"] == keys["minions_denied"] == []
 
 
 def test_a_burst_of_200_is_one_apply(runner, seen, machines, told, site, store, capsys):
@@ -279,7 +290,7 @@ def test_a_boot_server_that_is_down_has_it_from_the_pillar_later(runner, told, s
     found = runner("pillar.show_pillar", "ghost").data
     assert {*found["diskless"]["nodes"]} == {"far001"}
     assert runner("pillar.show_pillar", "far001").data in ({}, None)
-    there = runner("diskless.nodes", "far001").data["far001"]
+    there = runner("diskless.nodes", "far001", "ask=False").data["far001"]
     assert (there["state"], there["server"]) == ("registered", "ghost")
     assert runner("diskless.nodes", "ask=False").data["undelivered"] == {"ghost": {"add": "far001"}}
 
@@ -305,6 +316,21 @@ def test_a_board_swap_a_rejection_and_forgetting(runner, seen, machines, told):
         ["forget", [mac(2)]],
     ]
     assert {machine.state for machine in machines().values()} == {"rejected"}
+
+
+def test_a_minion_whose_key_was_rejected_or_is_known_is_not_let_in_anew(
+    master, runner, told, store
+):
+    pki = pathlib.Path(master.config["pki_dir"])
+    (pki / "minions_rejected").mkdir(exist_ok=True)
+    for place, name in (("minions", "node011"), ("minions_rejected", "node012")):
+        shutil.copy(pki / "master.pub", pki / place / name)
+    said = runner("diskless.accept", f"{mac(11)},{mac(12)},{mac(13)}", "node[011-013]").data
+    assert said["servers"] == {MINION: {"add": "node[011-013]"}}
+    keys = master.salt_key_cli().run("--list", "all").data
+    assert {"node011", "node013"} <= {*keys["minions"]} and "node012" not in keys["minions"]
+    assert keys["minions_rejected"] == ["node012"]
+    assert (pki / "minions/node011").read_bytes() == (pki / "master.pub").read_bytes()
 
 
 def test_files_of_other_systems_are_looked_at_first(runner, told, store, tmp_path):
