@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from salt_diskless.cluster.ranges import fold
+from salt_diskless.cluster.ranges import expand, fold
 from salt_diskless.registry.decide import Desk
 from salt_diskless.registry.store import Machine
 
@@ -59,15 +59,21 @@ def summary(desk: Desk) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value}
 
 
-def of(desk: Desk, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return what is known of each of these nodes."""
+def of(desk: Desk, names: Iterable[str], boots: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what is known of each of these nodes; below ``boot``, how far it got.
+
+    boots
+        As :func:`boots` returns it.
+    """
     said: dict[str, dict[str, Any]] = {}
+    reached = _reached(boots)
     with desk.store.read() as tx:
         for name in names:
             node = tx.node(name)
             if node is None or desk.listed.same(name, node.mac):
                 mac = desk.listed.names.get(name.lower())
                 said[name] = {"state": "listed", "mac": mac} if mac else {"state": "unknown"}
+                said[name] |= reached.get(name, {})
                 continue
             own = tx.machine(node.mac) if node.mac else None
             state = "a place, waits for a machine" if own is None else "registered"
@@ -76,19 +82,28 @@ def of(desk: Desk, names: Iterable[str]) -> dict[str, dict[str, Any]]:
                 "server": node.server,
                 **(machine(own) if own else {}),
                 **node.as_pillar(),
+                **reached.get(node.name, {}),
             }
     return said
 
 
+def _reached(boots: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return node to ``boot`` and that, out of what boot servers say of folded nodes."""
+    groups = [group for said in boots.values() if isinstance(said, list) for group in said]
+    return {
+        name: {"boot": {key: value for key, value in group.items() if key != "nodes"}}
+        for group in groups
+        for name in expand(group["nodes"])
+    }
+
+
 def boots(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``diskless.status`` of each boot server says of its nodes."""
+    """Return what ``diskless.status`` of each boot server says of its nodes, or its words why it
+    says nothing."""
     found: dict[str, Any] = {}
     for server, status in said.items():
-        if not isinstance(status, Mapping):
-            found[server] = "no answer" if status is None or status is False else str(status)[:300]
-        elif "nodes" in status:
+        if isinstance(status, Mapping):
             found[server] = status["nodes"]
         else:
-            images = status.get("images") or {}
-            found[server] = {image: known.get("boots") for image, known in images.items()}
+            found[server] = "no answer" if status is None or status is False else str(status)[:300]
     return found

@@ -296,8 +296,8 @@ def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
     """
     Return all nodes, folded: those that the pillar lists, those of the registry, the places that
     wait for a machine, how many machines wait for a decision, which were rejected, what contradicts
-    the pillar, what boot servers have yet to be told, and how far each node is as its boot server
-    sees it.
+    the pillar, what boot servers have yet to be told, and how far each node got in its boot, as
+    ``diskless.status`` of its boot server has it.
 
     names
         A node set: return what is known of each of these instead.
@@ -313,9 +313,10 @@ def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
     """
     desk = _desk(test=True)
     if names is not None:
-        return report.of(desk, decide.names_of(names))
+        wanted = decide.names_of(names)
+        return report.of(desk, wanted, _boots(desk) if ask else {})
     said = report.summary(desk)
-    return {**said, "boots": _statuses(sorted(desk.cluster.servers))} if ask else said
+    return {**said, "boots": _boots(desk)} if ask else said
 
 
 @adapter.salt_error()
@@ -462,9 +463,20 @@ def _tell_one(server: str, function: str, argument: Any) -> Any:
     return answer["ret"]
 
 
-def _statuses(servers: list[str]) -> dict[str, Any]:
+def _boots(desk: decide.Desk) -> dict[str, Any]:
+    """Return what ``diskless.status`` of the boot servers says of the nodes, by server."""
+    servers = sorted(desk.cluster.servers)
     with salt.client.get_local_client(mopts=__opts__) as client:
-        said = client.cmd(servers, "diskless.status", timeout=_ANSWER, tgt_type="list")
+        # Functions go by the pillar that a minion has in memory, which lacks who is new.
+        fresh = client.cmd(
+            servers,
+            "saltutil.refresh_pillar",
+            timeout=_ANSWER,
+            tgt_type="list",
+            kwarg={"wait": True},
+        )
+        there = [server for server in servers if server in fresh]
+        said = client.cmd(there, "diskless.status", timeout=_ANSWER, tgt_type="list")
     return report.boots({server: said.get(server) for server in servers})
 
 
