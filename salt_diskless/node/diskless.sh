@@ -596,7 +596,8 @@ dl_stranger() {
 	dl_say "this machine is not registered: it is not one of the diskless nodes of $dl_unknown"
 	dl_say "its MAC is ${dl_mac:-not known}, its serial number $(dl_dmi product_serial)," \
 		"its asset tag $(dl_dmi chassis_asset_tag)"
-	dl_say "to add it, write into the pillar, under diskless:nodes:"
+	dl_say "to add it, on the master: salt-run diskless.accept ${dl_mac:-MAC} NAME"
+	dl_say "or write into the pillar, under diskless:nodes:"
 	dl_say "  NAME: {mac: \"${dl_mac:-MAC}\", ip: ADDRESS, profile: PROFILE}"
 	dl_say "and run on $dl_unknown: salt-call state.apply diskless"
 	if [ -z "$dl_mac" ] || ! dl_boot_server || ! dl_has_client; then
