@@ -48,14 +48,18 @@ class Server(Container):
         in words."""
         return self._salt(["salt-call"], "local", function, *arguments, test=test)
 
-    def start_master(self) -> None:
+    def start_master(self, settings: str = "") -> None:
         """Start a Salt master on the server, and its minion: after that :meth:`salt` works. Their
-        pillar and SLS are those of ``salt_call``."""
+        pillar and SLS are those of ``salt_call``.
+
+        settings
+            More of the master's configuration.
+        """
         managed = self.path(_MANAGED[1])
         (managed / "let-in").write_text(_LET_IN)
         (managed / "master.d").mkdir()
-        settings = f"auto_accept: false\nautosign_file: {_MANAGED[1]}/let-in\n"
-        (managed / "master.d/let-in.conf").write_text(settings)
+        let_in = f"auto_accept: false\nautosign_file: {_MANAGED[1]}/let-in\n"
+        (managed / "master.d/lab.conf").write_text(let_in + settings)
         for command in ("salt-master", "salt-minion"):
             self.run("systemd-run", f"--unit=lab-{command}", f"/opt/salt/bin/{command}", *_MANAGED)
         patience = Patience(120)
@@ -112,15 +116,23 @@ class Server(Container):
         pillar
             What is given with the command.
         """
-        words = ["/opt/salt/bin/salt-run", *_MANAGED, "--out=json", "--log-level=error"]
         given = [f"pillar={json.dumps(pillar)}"] if pillar else []
-        done = self.run(*words, "state.orchestrate", sls, *given, check=False)
+        said = self.runner("state.orchestrate", sls, *given)
         try:
-            (answer,) = json.loads(done.stdout)["data"].values()
-        except (ValueError, KeyError):
-            raise StateFailed(f"{sls}:\n{done.stdout}{done.stderr}") from None
+            (answer,) = said["data"].values()
+        except (TypeError, KeyError):
+            raise StateFailed(f"{sls}: {said}") from None
         _raise_failed(answer, json.dumps([state["changes"] for state in answer.values()]))
         return answer
+
+    def runner(self, function: str, *arguments: str) -> Any:
+        """Have the master do something by ``salt-run``, and return the answer."""
+        words = ["/opt/salt/bin/salt-run", *_MANAGED, "--out=json", "--log-level=error"]
+        done = self.run(*words, function, *arguments, check=False)
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            raise StateFailed(f"{function}:\n{done.stdout}{done.stderr}") from None
 
     def _salt(
         self, command: list[str], who: str, function: str, *arguments: str, test: bool
