@@ -111,7 +111,7 @@ def site(pillar, master, call):
 
 @pytest.fixture
 def store(master, runner, site):
-    """The registry, empty before and after."""
+    """The registry, and no nodes' keys beside it, empty before and after."""
     store = Store(str(pathlib.Path(master.config["pki_dir"]) / "diskless"))
 
     def empty() -> None:
@@ -121,14 +121,14 @@ def store(master, runner, site):
             for machine in tx.machines():
                 tx.forget(machine.mac)
             tx.delivered(tx.deliveries())
+        for place in ("minions", "minions_rejected"):
+            for path in (pathlib.Path(master.config["pki_dir"]) / place).glob("*"):
+                if path.name != MINION and not path.name.startswith("."):
+                    path.unlink()
 
     empty()
     yield store
     empty()
-    for place in ("minions", "minions_rejected"):
-        for path in (pathlib.Path(master.config["pki_dir"]) / place).glob("*"):
-            if path.name != MINION and not path.name.startswith("."):
-                path.unlink()
 
 
 @pytest.fixture
