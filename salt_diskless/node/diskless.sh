@@ -226,7 +226,7 @@ dl_nfs_mount() {
 	dl_watch "$1" >/dev/null 2>&1 &
 	dl_watcher=$!
 	case $dl_nfs in
-	3) mount -t nfs -o "vers=3,addr=$dl_server,nolock,proto=tcp,mountproto=tcp,$3" "$1" "$2" ;;
+	3) mount -t nfs -o "vers=3,addr=$dl_server,nolock,noacl,proto=tcp,mountproto=tcp,$3" "$1" "$2" ;;
 	*) mount -t nfs4 -o "vers=$dl_nfs,addr=$dl_server,clientaddr=$dl_client,proto=tcp,$3" "$1" "$2" ;;
 	esac
 	dl_code=$?

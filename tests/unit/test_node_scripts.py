@@ -217,7 +217,7 @@ def test_the_kernels_log_goes_where_the_pillar_says(shell):
     ("version", "options"),
     [
         ("4.2", "nfs4 -o vers=4.2,addr=10.8.226.72,clientaddr=10.8.226.73,proto=tcp,"),
-        ("3", "nfs -o vers=3,addr=10.8.226.72,nolock,proto=tcp,mountproto=tcp,"),
+        ("3", "nfs -o vers=3,addr=10.8.226.72,nolock,noacl,proto=tcp,mountproto=tcp,"),
     ],
 )
 def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version, options):
