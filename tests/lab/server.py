@@ -58,6 +58,9 @@ class Server(Container):
         managed = self.path(_MANAGED[1])
         (managed / "let-in").write_text(_LET_IN)
         (managed / "master.d").mkdir()
+        # Both make these when they start, and the one that finds the other was faster gives up.
+        for shared in (managed / "pki", self.path("/var/log/salt"), self.path("/var/cache/salt")):
+            shared.mkdir(mode=0o700, exist_ok=True)
         let_in = f"auto_accept: false\nautosign_file: {_MANAGED[1]}/let-in\n"
         (managed / "master.d/lab.conf").write_text(let_in + settings)
         for command in ("salt-master", "salt-minion"):
