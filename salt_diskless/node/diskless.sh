@@ -226,7 +226,7 @@ dl_nfs_mount() {
 	dl_watch "$1" >/dev/null 2>&1 &
 	dl_watcher=$!
 	case $dl_nfs in
-	3) mount -t nfs -o "vers=3,addr=$dl_server,nolock,noacl,proto=tcp,mountproto=tcp,$3" "$1" "$2" ;;
+	3) mount -t nfs -o "vers=3,addr=$dl_server,nolock,proto=tcp,mountproto=tcp,$3" "$1" "$2" ;;
 	*) mount -t nfs4 -o "vers=$dl_nfs,addr=$dl_server,clientaddr=$dl_client,proto=tcp,$3" "$1" "$2" ;;
 	esac
 	dl_code=$?
@@ -441,8 +441,10 @@ dl_identity() {
 dl_mount_snapshot() {
 	mkdir -p "$dl_run/snapshot"
 	dl_mine=$dl_server:$dl_location/snapshot/$dl_node
+	# NFS 4 has no POSIX ACLs, whatever is said here. The version keeps them: an overlay asks for them,
+	# and where it gets no answer lets in nobody but root.
 	dl_retry "snapshot $dl_mine (NFS $dl_nfs)" dl_nfs_mount "$dl_mine" "$dl_run/snapshot" \
-		rw,nocto,actimeo=60
+		rw,nocto,noacl,actimeo=60
 	dl_has_snapshot=yes
 	# So that the server keeps what the node may have open: noted before it can have anything open.
 	echo "$dl_version" >"$dl_run/snapshot/.diskless/booted" ||

@@ -79,6 +79,15 @@ def test_entries_are_writable(node: Node):
         assert writable(node, directory), directory
 
 
+def test_who_is_not_root_can_do_what_is_everybodys_and_no_more(node: Node):
+    someone = "setpriv --reuid 65534 --regid 65534 --clear-groups"
+    # /usr is of the version, /etc is an overlay above it, /var/log is of the snapshot.
+    assert node.run(f"{someone} head -n 1 /etc/passwd").startswith("root:")
+    assert node.run(f"{someone} ls /var/log")
+    assert "Permission denied" in node.run(f"{someone} cat /etc/shadow", check=False)
+    assert "Permission denied" in node.run(f"{someone} touch /var/log/probe", check=False)
+
+
 def test_there_are_two_nfs_mounts_and_no_more(node: Node):
     rows = [line.split(" - ") for line in node.run("cat /proc/self/mountinfo").splitlines()]
     nfs = {left.split()[2] for left, right in rows if right.split()[0] in ("nfs", "nfs4")}

@@ -58,22 +58,24 @@ class Server(Container):
         managed = self.path(_MANAGED[1])
         (managed / "let-in").write_text(_LET_IN)
         (managed / "master.d").mkdir()
-        # Both make these when they start, and the one that finds the other was faster gives up.
-        for shared in (managed / "pki", self.path("/var/log/salt"), self.path("/var/cache/salt")):
-            shared.mkdir(mode=0o700, exist_ok=True)
         let_in = f"auto_accept: false\nautosign_file: {_MANAGED[1]}/let-in\n"
         (managed / "master.d/lab.conf").write_text(let_in + settings)
-        for command in ("salt-master", "salt-minion"):
-            self.run("systemd-run", f"--unit=lab-{command}", f"/opt/salt/bin/{command}", *_MANAGED)
         patience = Patience(120)
+        self._start_salt("master")
         # Who asks before it listens has not got its key of this start, and is complained of.
         while _MASTER_LISTENS not in self.run("cat", "/proc/net/tcp").stdout:
             if patience.is_over:
                 raise RuntimeError(f"the master did not start: {self.journal('lab-salt-master')}")
             time.sleep(0.1)
+        # Not at the same time: both make directories, and who finds the other was faster gives up.
+        self._start_salt("minion")
         while "bootserver" not in self.minions():
             if patience.is_over:
                 raise RuntimeError(f"no minion at the master: {self.journal('lab-salt-minion')}")
+
+    def _start_salt(self, what: str) -> None:
+        unit, program = f"--unit=lab-salt-{what}", f"/opt/salt/bin/salt-{what}"
+        self.run("systemd-run", unit, program, *_MANAGED)
 
     def minions(self) -> list[str]:
         """Return the minions that answer the master."""

@@ -217,7 +217,7 @@ def test_the_kernels_log_goes_where_the_pillar_says(shell):
     ("version", "options"),
     [
         ("4.2", "nfs4 -o vers=4.2,addr=10.8.226.72,clientaddr=10.8.226.73,proto=tcp,"),
-        ("3", "nfs -o vers=3,addr=10.8.226.72,nolock,noacl,proto=tcp,mountproto=tcp,"),
+        ("3", "nfs -o vers=3,addr=10.8.226.72,nolock,proto=tcp,mountproto=tcp,"),
     ],
 )
 def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version, options):
@@ -235,7 +235,7 @@ def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version
     assert done.returncode == 0, done.stderr
     base, root, run = "10.8.226.72:/diskless/x86_64/c", f"{shell.place}/root", f"{shell.place}/run"
     assert shell.said("calls") == [
-        f"mount -t {options}rw,nocto,actimeo=60 {base}/snapshot/node003 {run}/snapshot",
+        f"mount -t {options}rw,nocto,noacl,actimeo=60 {base}/snapshot/node003 {run}/snapshot",
         f"mount -t {options}ro,nocto,actimeo=3600 {base}/versions/20261124T155012 {root}",
         f"mount -o bind {run}/snapshot/var/log {root}/var/log",
         f"mount -o bind {run}/snapshot/etc/hostname {root}/etc/hostname",
@@ -373,7 +373,8 @@ def booted(shell: Shell) -> list[str]:
 
 
 NFS = "mount -t nfs4 -o vers=4.2,addr=10.8.226.72,clientaddr=10.8.226.73,proto=tcp,"
-SNAPSHOT = f"{NFS}rw,nocto,actimeo=60 10.8.226.72:/diskless/x86_64/c/snapshot/node003 /run/snapshot"
+MINE = "10.8.226.72:/diskless/x86_64/c/snapshot/node003"
+SNAPSHOT = f"{NFS}rw,nocto,noacl,actimeo=60 {MINE} /run/snapshot"
 VERSION = f"{NFS}ro,nocto,actimeo=3600 10.8.226.72:/diskless/x86_64/c/versions/20261124T155012"
 FILE_LOOPED = [
     "losetup -f",
