@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import pathlib
 import shutil
 import statistics
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
+from tests.bench.table import show  # noqa: E402
 from tests.lab import Lab, Node, cache, roots  # noqa: E402
 
 #: Seconds for which an idle node is watched.
@@ -233,13 +233,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, metavar="N")
     parser.add_argument("--modes", nargs="+", default=MODES)
     options = parser.parse_args()
-    made = rows(options.modes, options.repeats)
-    columns = [name for name in made[0] if name != "bench"]
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for row in made:
-        print(f"| {' | '.join(str(row[name]) for name in columns)} |")
-    if options.json:
-        options.json.write_text(json.dumps(made, indent=1) + "\n")
+    show(rows(options.modes, options.repeats), options.json)
 
 
 if __name__ == "__main__":

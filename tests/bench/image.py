@@ -31,6 +31,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from salt_diskless.disk import flush  # noqa: E402
 from salt_diskless.image.progress import sent  # noqa: E402
+from tests.bench.table import show  # noqa: E402
 from tests.lab import packages, roots  # noqa: E402
 
 REPEATS = 5
@@ -183,13 +184,7 @@ def main() -> None:
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     options = parser.parse_args()
     packages.install()
-    rows = measure()
-    columns = [name for name in rows[0] if name != "bench"]
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for row in rows:
-        print(f"| {' | '.join(str(row[name]) for name in columns)} |")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    show(measure(), options.json)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ pillar is in memory, and each call is a process of its own.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import socket
@@ -32,6 +31,7 @@ import salt.loader  # noqa: E402
 import yaml  # noqa: E402
 
 from tests.bench.apply import Bench  # noqa: E402
+from tests.bench.table import show  # noqa: E402
 
 TURNS = 25
 LEASES = pathlib.Path("/var/lib/dhcp/dhcpd.leases")
@@ -178,14 +178,7 @@ def main() -> None:
     if options.serve:
         serve(options.serve)
         return
-    rows = measure(options.nodes)
-    print("| nodes | case | wall s | CPU s | against | ratio |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        cells = (row[key] for key in ("nodes", "case", "wall_s", "cpu_s", "against", "ratio"))
-        print(f"| {' | '.join(map(str, cells))} |")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    show(measure(options.nodes), options.json)
 
 
 if __name__ == "__main__":

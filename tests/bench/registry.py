@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import pathlib
 import sqlite3
 import statistics
@@ -29,6 +28,7 @@ import salt.config  # noqa: E402
 import salt.loader  # noqa: E402
 
 from salt_diskless.registry.store import RegisteredNode, Store  # noqa: E402
+from tests.bench.table import show  # noqa: E402
 
 TURNS = 9
 
@@ -97,13 +97,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[128, 1000, 10000], metavar="N")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     options = parser.parse_args()
-    made = [row for count in options.nodes for row in rows(count)]
-    columns = [name for name in made[0] if name != "bench"]
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for row in made:
-        print(f"| {' | '.join(str(row[name]) for name in columns)} |")
-    if options.json:
-        options.json.write_text(json.dumps(made, indent=1) + "\n")
+    show([row for count in options.nodes for row in rows(count)], options.json)
 
 
 if __name__ == "__main__":
