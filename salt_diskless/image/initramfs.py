@@ -65,7 +65,7 @@ chroot {root} dracut --force --no-hostonly --modules salt-diskless \
     --omit 'ifcfg network systemd' --tmpdir /run --keep --logfile /run/dracut.log \
     --kver {release} {target} >{root}/run/said 2>&1 || {{ cat {root}/run/said >&2; exit 1; }}
 cd {root}/run/dracut.*/initramfs
-if [ ! -e lib/salt-diskless.sh ]; then
+if [ ! -e usr/lib/salt-diskless/diskless.sh ]; then
     grep -e salt-diskless -e 'could not be found' {root}/run/said >&2
     exit 1
 fi

@@ -17,13 +17,17 @@ class File:
     mode: int
 
 
+#: The same in the image and in its initramfs.
+_LIBRARY = "/usr/lib/salt-diskless"
 #: Where dracut looks for its module of ours: the numbers from 50 to 59 are for those of others.
 _DRACUT = "/usr/lib/dracut/modules.d/50salt-diskless"
 
 _ALWAYS = (
-    ("diskless.sh", "/usr/lib/salt-diskless/diskless.sh", 0o644),
-    ("keep.sh", "/usr/lib/salt-diskless/keep.sh", 0o644),
-    ("swap/swap", "/usr/lib/salt-diskless/swap", 0o755),
+    *(
+        (f"{name}.sh", f"{_LIBRARY}/{name}.sh", 0o644)
+        for name in ("diskless", "root", "entries", "stranger", "keep")
+    ),
+    ("swap/swap", f"{_LIBRARY}/swap", 0o755),
     ("swap/diskless-swap.service", "/usr/lib/systemd/system/diskless-swap.service", 0o644),
     ("swap/wanted.conf", "/usr/lib/systemd/system/multi-user.target.d/diskless-swap.conf", 0o644),
 )

@@ -25,9 +25,9 @@ DRACUT = r"""#!/bin/sh
 echo "$@" drivers: $DISKLESS_DRIVERS >/run/asked
 place=/run/dracut.x1Y2z3/initramfs
 while [ $# -gt 1 ]; do shift; done
-mkdir -p $place/lib/modules
+mkdir -p $place/lib/modules $place/usr/lib/salt-diskless
 [ ! -r /usr/lib/dracut/modules.d/50salt-diskless/module-setup.sh ] || [ -e /etc/no-module ] ||
-    cat /usr/lib/salt-diskless/diskless.sh >$place/lib/salt-diskless.sh
+    cat /usr/lib/salt-diskless/diskless.sh >$place/usr/lib/salt-diskless/diskless.sh
 [ ! -e /etc/no-module ] || echo "dracut: dracut module 'salt-diskless' could not be found!"
 for driver in $DISKLESS_DRIVERS; do
     [ -e /etc/omit-$driver ] || echo >$place/lib/modules/$driver.ko.xz

@@ -57,7 +57,8 @@ def run(
         f'mount -o remount,bind,ro "{root}/usr"\n'
         f'mount -o remount,bind,ro "{root}"\n'
         f"dl_kmsg={tmp_path}/kmsg dl_run={tmp_path}/run/diskless dl_units={tmp_path}/units\n"
-        f'. {NODE}/diskless.sh\ndl_has_disk="" dl_snapshot=yes dl_root=readonly dl_journal=memory\n'
+        f'dl_library="{NODE}"; . "$dl_library/diskless.sh"\n'
+        f'dl_has_disk="" dl_snapshot=yes dl_root=readonly dl_journal=memory\n'
         f'dl_entries "{root}"\n'
         f'mount --bind "{tmp_path}/run" "{root}/run"; mount -t tmpfs none "{root}/tmp"\n'
         f'mount --bind /dev "{root}/dev"; mount --bind /proc "{root}/proc"\n'
@@ -166,7 +167,8 @@ def test_a_local_disk_is_seeded_once_and_keeps_what_is_there(
     (root / "scratch/deep/seed").write_text("the image's\n")
     local.mkdir(parents=True)
     script = (
-        f"dl_run={tmp_path}/run; . {NODE}/diskless.sh; dl_has_disk=yes dl_kind=d dl_path=/scratch\n"
+        f'dl_run={tmp_path}/run dl_library="{NODE}"; . "$dl_library/diskless.sh"\n'
+        "dl_has_disk=yes dl_kind=d dl_path=/scratch\n"
         f'dl_local "{root}" any && echo $1 >"{root}/scratch/mine" && cat "{root}/scratch/deep/seed"'
         f'; umount "{root}/scratch"'
     )

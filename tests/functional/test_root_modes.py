@@ -218,10 +218,14 @@ def test_a_node_fetches_the_file_that_its_kernel_line_names_from_a_real_daemon(
             line = " ".join(["boot=x", "NFSROOT=10.77.9.1:/x", "SNAPSHOT=n", *words(tftp)])
             (tmp_path / "cmdline").write_text(f"{line} DISKLESS_VERSION=v\n")
             script = (
-                f'. "{CHECKOUT}/salt_diskless/node/diskless.sh"; dl_parse; dl_block={block}\n'
+                f'. "$dl_library/diskless.sh"; dl_parse; dl_block={block}\n'
                 f'dl_fetch_whole "{tmp_path}/got"'
             )
-            names = {"dl_cmdline": f"{tmp_path}/cmdline", "dl_kmsg": f"{tmp_path}/kmsg"}
+            names = {
+                "dl_cmdline": f"{tmp_path}/cmdline",
+                "dl_kmsg": f"{tmp_path}/kmsg",
+                "dl_library": f"{CHECKOUT}/salt_diskless/node",
+            }
             shell = ["busybox", "sh", "-euc", script]
             subprocess.run(shell, env={**os.environ, **names}, check=True, timeout=60)
             assert (tmp_path / "got").read_bytes() == file_of(root(location)).read_bytes()

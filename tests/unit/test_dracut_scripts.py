@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import pytest
 
 from tests.unit.test_node_scripts import LIBRARY, LINE, Shell
 
-HOOKS = LIBRARY.parent / "dracut"
+HOOKS = LIBRARY / "dracut"
 ADDRESS = "ip=10.8.226.73:10.8.226.72:10.8.226.1:255.255.255.0"
 MAC = "00:21:5e:40:64:5c"
 APART = f'dl_sys_net="$PLACE/net"\n. "{HOOKS}/network.sh"\n'
@@ -16,8 +17,8 @@ APART = f'dl_sys_net="$PLACE/net"\n. "{HOOKS}/network.sh"\n'
 
 def hook(name: str) -> str:
     """Return a hook that finds its libraries here."""
-    text = (HOOKS / f"{name}.sh").read_text().replace(". /lib/salt-diskless.sh", "")
-    return APART + text.replace(". /lib/salt-diskless-network.sh", "")
+    text = (HOOKS / f"{name}.sh").read_text()
+    return APART + re.sub(r"^\. /usr/lib/salt-diskless/.*$", "", text, flags=re.MULTILINE)
 
 
 @pytest.fixture(params=[["dash"], ["busybox", "sh"], ["bash"]], ids=["dash", "busybox", "bash"])

@@ -11,7 +11,7 @@ import pytest
 from salt_diskless import node
 from tests.conftest import CHECKOUT
 
-LIBRARY = CHECKOUT / "salt_diskless/node/diskless.sh"
+LIBRARY = CHECKOUT / "salt_diskless/node"
 LINE = (
     "BOOT_IMAGE=x root=/dev/nfs boot=diskless NFSROOT=10.8.226.72:/diskless/x86_64/c "
     "SNAPSHOT=node003 ETHERNET=eth0 NISDOMAIN=my_nis DISKLESS_VERSION=20261124T155012 "
@@ -56,6 +56,7 @@ class Shell:
         settings = {
             "PATH": "/usr/bin:/bin",
             "PLACE": str(self.place),
+            "dl_library": str(LIBRARY),
             "dl_cmdline": f"{self.place}/cmdline",
             "dl_kmsg": f"{self.place}/kmsg",
             "dl_proc_kernel": f"{self.place}/proc",
@@ -67,8 +68,9 @@ class Shell:
             "dl_screen": f"{self.place}/screen",
         }
         (self.place / "kmsg").touch()
+        begin = f'. "$dl_library/diskless.sh"\n{"".join(self.stubs.values())}'
         return subprocess.run(
-            [*self.shell, "-euc", f'. "{LIBRARY}"\n{"".join(self.stubs.values())}{script}'],
+            [*self.shell, "-euc", begin + script],
             env=settings,
             capture_output=True,
             text=True,

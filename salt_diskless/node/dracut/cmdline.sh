@@ -2,8 +2,8 @@
 # shellcheck disable=SC2034,SC2154
 # dracut's hook "cmdline" on a diskless node (dracut.modules(7)). Written by salt-diskless.
 
-. /lib/salt-diskless.sh
-. /lib/salt-diskless-network.sh
+. /usr/lib/salt-diskless/diskless.sh
+. /usr/lib/salt-diskless/network.sh
 
 if ! dl_parse || { [ -z "$dl_unknown" ] && ! dl_address; }; then
 	dl_restart "the kernel line is not usable"

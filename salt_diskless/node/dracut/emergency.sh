@@ -3,8 +3,8 @@
 # the start. With rd.shell on the kernel line it is dracut's shell all the same.
 # Written by salt-diskless.
 
-. /lib/salt-diskless.sh
-. /lib/salt-diskless-network.sh
+. /usr/lib/salt-diskless/diskless.sh
+. /usr/lib/salt-diskless/network.sh
 
 if ! getargbool 0 rd.shell; then
 	dl_restart "dracut gave up, see above why"

@@ -35,9 +35,12 @@ install() {
 		sha256sum sleep tr udevadm umount
 	# Which local disk is meant; and what fetches a root that is one file: whichever there is.
 	inst_multiple -o blkid busybox tftp curl
-	inst_simple /usr/lib/salt-diskless/diskless.sh /lib/salt-diskless.sh
+	local part
+	for part in diskless root entries stranger; do
+		inst_simple "/usr/lib/salt-diskless/$part.sh"
+	done
 	# shellcheck disable=SC2154
-	inst_simple "$moddir/network.sh" /lib/salt-diskless-network.sh
+	inst_simple "$moddir/network.sh" /usr/lib/salt-diskless/network.sh
 	inst_hook cmdline 20 "$moddir/cmdline.sh"
 	inst_hook mount 20 "$moddir/mount.sh"
 	inst_hook emergency 01 "$moddir/emergency.sh"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # dracut's hook "mount" on a diskless node (dracut.modules(7)). Written by salt-diskless.
 
-. /lib/salt-diskless.sh
-. /lib/salt-diskless-network.sh
+. /usr/lib/salt-diskless/diskless.sh
+. /usr/lib/salt-diskless/network.sh
 
 for dl_module in nfsv3 nfsv4; do
 	modprobe -q "$dl_module"
