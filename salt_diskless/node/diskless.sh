@@ -226,6 +226,8 @@ dl_expect() {
 dl_boot() {
 	echo "$dl_node" >"$dl_proc_kernel/hostname"
 	[ -z "$dl_nisdomain" ] || echo "$dl_nisdomain" >"$dl_proc_kernel/domainname"
+	# The one that is needed: the other takes a megabyte.
+	modprobe -q "nfsv${dl_nfs%.*}" || :
 	dl_mount_snapshot
 	case $dl_root in
 	readonly) dl_mount_version "$dl_version" "$1" ;;

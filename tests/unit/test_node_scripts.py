@@ -41,6 +41,7 @@ class Shell:
         )
         self.stub("mount", 'echo "mount $*" >> "$PLACE/calls"')
         self.stub("dl_watch", ":")
+        self.stub("modprobe", ":")
         self.stub("umount", 'echo "umount $*" >> "$PLACE/calls"')
         self.stub("sleep", 'echo "sleep $*" >> "$PLACE/calls"')
         self.cmdline(LINE)
@@ -224,6 +225,7 @@ def test_the_kernels_log_goes_where_the_pillar_says(shell):
 )
 def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version, options):
     shell.cmdline(LINE.replace("DISKLESS_NFS=4.2", f"DISKLESS_NFS={version}"))
+    shell.stub("modprobe", 'echo "modprobe $*" >> "$PLACE/calls"')
     for path in ("var/log", "etc", "var/cache"):
         (shell.place / "root" / path).mkdir(parents=True, exist_ok=True)
     (shell.place / "root/etc/hostname").touch()
@@ -237,6 +239,7 @@ def test_root_and_snapshot_are_mounted_once_and_entries_are_bound(shell, version
     assert done.returncode == 0, done.stderr
     base, root, run = "10.8.226.72:/diskless/x86_64/c", f"{shell.place}/root", f"{shell.place}/run"
     assert shell.said("calls") == [
+        f"modprobe -q nfsv{version[0]}",
         f"mount -t {options}rw,nocto,noacl,actimeo=60 {base}/snapshot/node003 {run}/snapshot",
         f"mount -t {options}ro,nocto,actimeo=3600 {base}/versions/20261124T155012 {root}",
         f"mount -o bind {run}/snapshot/var/log {root}/var/log",
@@ -360,7 +363,6 @@ def test_what_is_changed_in_place_is_looked_at_often(shell):
 @pytest.fixture
 def layered(shell: Shell) -> Shell:
     """A shell whose losetup has a device."""
-    shell.stub("modprobe", ":")
     shell.stub("udevadm", ":")
     shell.stub("losetup", 'echo "losetup $*" >> "$PLACE/calls"; echo /dev/loop7')
     (shell.place / "run/snapshot/.diskless/entries").touch()

@@ -4,9 +4,6 @@
 . /usr/lib/salt-diskless/diskless.sh
 . /usr/lib/salt-diskless/network.sh
 
-for dl_module in nfsv3 nfsv4; do
-	modprobe -q "$dl_module"
-done
 dl_parse
 if [ -n "$dl_unknown" ]; then
 	if dl_address; then
