@@ -21,27 +21,28 @@ def booted(image: Image) -> dict[str, dict[str, int]]:
     clock, in nanoseconds since 1970. A node is root in its snapshot: what it says is compared with
     names of versions, and nothing else is done with it."""
     found: dict[str, dict[str, int]] = {}
-    for node, note, said in _said(image, NOTE, 64):
+    for node, at, said in _said(image, NOTE, 64):
         if NAME.fullmatch(said):
-            with contextlib.suppress(OSError):
-                found.setdefault(said, {})[node] = os.lstat(note).st_mtime_ns
+            found.setdefault(said, {})[node] = at
     return found
 
 
-def stages(image: Image) -> dict[str, list[str]]:
-    """Return what nodes said last while they booted to the nodes that said it. What is no printable
-    character in it is a question mark."""
-    found: dict[str, list[str]] = {}
-    for node, _, said in _said(image, STAGE, 300):
+def stages(image: Image) -> dict[str, dict[str, int]]:
+    """Return what nodes said last while they booted to the nodes that said it, each with when, as
+    :func:`booted` does. What is no printable character in it is a question mark."""
+    found: dict[str, dict[str, int]] = {}
+    for node, at, said in _said(image, STAGE, 300):
         text = "".join(letter if letter.isprintable() else "?" for letter in said)
-        found.setdefault(text, []).append(node)
+        found.setdefault(text, {})[node] = at
     return found
 
 
-def _said(image: Image, name: str, most: int) -> Iterator[tuple[str, str, str]]:
-    """Yield each node with the path of a file in its snapshot, and what is in that."""
+def _said(image: Image, name: str, most: int) -> Iterator[tuple[str, int, str]]:
+    """Yield each node with when a file in its snapshot was written, and what is in that."""
     base = f"{image.location}/snapshot"
     for node in sorted(os.listdir(base)) if os.path.isdir(base) else ():
-        content = read_untrusted(f"{base}/{node}/{name}", most)
+        path = f"{base}/{node}/{name}"
+        content = read_untrusted(path, most)
         if content is not None:
-            yield node, f"{base}/{node}/{name}", content.decode(errors="replace").strip()
+            with contextlib.suppress(OSError):
+                yield node, os.lstat(path).st_mtime_ns, content.decode(errors="replace").strip()

@@ -47,7 +47,13 @@ def reached(site: Site) -> dict[str, Reached]:
             for version, nodes in booted(image).items()
             for node, since in nodes.items()
         }
-        said = {node: text for text, nodes in stages(image).items() for node in nodes}
+        # What it said before it noted its version, it said in another boot.
+        said = {
+            node: text
+            for text, nodes in stages(image).items()
+            for node, at in nodes.items()
+            if node in roots and at / 1e9 >= roots[node][1]
+        }
         for node in site.nodes_of(image):
             machine = machines.get(node.mac)
             found[node.name] = _reached(machine, roots.get(node.name), said.get(node.name, ""))

@@ -264,6 +264,10 @@ def test_status_tells_how_far_each_node_got(salt_call, served, journal, monkeypa
         {"nodes": "node002", "stage": "kernel", "version": version},
         {"nodes": "node003", "stage": "up", "version": "20200101T000000", "stale": True},
     ]
+    # What it said in its last boot is not said of this one.
+    os.utime(own / "stage", (0, 0))
+    assert call.modules["diskless.status"]()["nodes"][2]["stage"] == "root"
+    os.utime(own / "stage")
     # Also when the journal has nothing of it any more.
     journal.file.write_text("")
     again = call.modules["diskless.status"]()["nodes"]
