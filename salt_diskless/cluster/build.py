@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from netaddr import IPAddress
@@ -276,11 +276,14 @@ class _Build:
                 continue
             settings = resolver.of_node(node, path)
             macs, addresses = node.mac, self._spread(node.ip, len(names), f"{path}:ip")
+            bmcs: Sequence[IPAddress | None] = [None] * len(names)
+            if node.bmc is not None:
+                bmcs = self._spread(node.bmc, len(names), f"{path}:bmc")
             if len(macs) != len(names):
                 self._add(f"{path}:mac", f"{len(macs)} for {len(names)} nodes", "give one a node")
-            elif addresses and settings is not None:
-                for name, mac, address in zip(names, macs, addresses, strict=True):
-                    yield path, Node(name, mac, address, settings)
+            elif addresses and bmcs and settings is not None:
+                for name, mac, address, bmc in zip(names, macs, addresses, bmcs, strict=True):
+                    yield path, Node(name, mac, address, settings, bmc)
 
     def _names(self, key: Any, path: str) -> list[str]:
         """Return the host names of a node set, or none after saying what is wrong with it."""
@@ -436,7 +439,7 @@ class _Resolver:
 
 
 #: What a node says of itself alone: the rest is its profile's.
-_OWN = frozenset({"mac", "ip", "profile"})
+_OWN = frozenset({"mac", "ip", "bmc", "profile"})
 _NAME_ADAPTER: TypeAdapter[str] = TypeAdapter(schema.Name)
 _NAME_RIGHT = "give a name of letters, digits and ._- , 64 characters at most"
 

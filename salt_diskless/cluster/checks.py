@@ -28,6 +28,7 @@ def between(
     yield from _live(nodes)
     yield from _unique(nodes)
     yield from _node_addresses(servers, networks, nodes)
+    yield from _bmcs(servers, networks, nodes)
 
 
 def entries(wanted: Sequence[Entry | EntryIn]) -> Iterator[tuple[int, str, str]]:
@@ -273,3 +274,24 @@ def _node_addresses(
                 f"give one outside {net.discovery_range}, the discovery_range of "
                 f"diskless:networks:{net.name}",
             )
+
+
+def _bmcs(
+    servers: Mapping[str, Server],
+    networks: Mapping[str, Network],
+    nodes: Sequence[tuple[str, Node]],
+) -> Iterator[Problem]:
+    """A BMC's address is its own: whoever answers there instead would be told to go off."""
+    taken = {int(node.ip): f"{node.name}'s own" for _, node in nodes}
+    for server in servers.values():
+        taken |= {int(address): f"the boot server {server.name}'s" for address in server.addresses}
+    pools = [net.discovery_range for net in networks.values() if net.discovery_range is not None]
+    for path, node in nodes:
+        if node.bmc is None:
+            continue
+        found, address = f"{node.bmc} ({node.name})", int(node.bmc)
+        if address in taken:
+            yield Problem(f"{path}:bmc", found, f"give its BMC's address: this is {taken[address]}")
+        elif any(pool.first <= address <= pool.last for pool in pools):
+            yield Problem(f"{path}:bmc", found, "give one outside each discovery_range")
+        taken.setdefault(address, f"that of {node.name}'s BMC")

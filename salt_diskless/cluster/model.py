@@ -218,12 +218,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine. ``mac`` is lower case with colons; ``settings`` is shared between nodes."""
+    """One machine. ``mac`` is lower case with colons; ``settings`` is shared between nodes; ``bmc``
+    is the address of what switches its power."""
 
     name: str
     mac: str
     ip: IPAddress
     settings: Settings
+    bmc: IPAddress | None = None
 
     @property
     def image(self) -> Image:

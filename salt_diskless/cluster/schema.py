@@ -496,6 +496,7 @@ class SettingsIn(_Strict):
 class NodeIn(SettingsIn):
     mac: Annotated[list[Mac], BeforeValidator(_one_or_many)]
     ip: Annotated[list[AddressOrRun], BeforeValidator(_one_or_many)]
+    bmc: Annotated[list[AddressOrRun], BeforeValidator(_one_or_many)] | None = None
 
 
 class LookupIn(_Strict):

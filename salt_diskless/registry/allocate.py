@@ -30,8 +30,12 @@ class Allocator:
         self._names: dict[str, str] = {name: "the pillar" for name in listed.names}
         self._places: dict[str, RegisteredNode] = {}
         self._addresses: set[int] = {
-            int(IPAddress(ip)) for ip in listed.addresses if valid_ipv4(ip)
+            int(IPAddress(ip)) for ip in (*listed.addresses, *listed.bmcs) if valid_ipv4(ip)
         }
+        nodes = list(nodes)
+        for bmc in (str(node.settings.get("bmc")) for node in nodes):
+            if valid_ipv4(bmc):
+                self._addresses.add(int(IPAddress(bmc)))
         for node in nodes:
             self._addresses.add(int(IPAddress(node.ip)))
             if node.mac is None:
@@ -87,6 +91,14 @@ class Allocator:
         if number is None:
             where = net.subnet if wanted is None else wanted
             raise DisklessError(f"ip: found no free address in {where} for {name}; give another")
+        self._addresses.add(number)
+        return str(IPAddress(number))
+
+    def bmc(self, name: str, names: Sequence[str], wanted: Any) -> str:
+        """Return the address of a node's BMC, and take it; the arguments are those of
+        :meth:`address`."""
+        run = isinstance(wanted, AddressRun)
+        number = int(wanted.first) + list(names).index(name) if run else int(wanted)
         self._addresses.add(number)
         return str(IPAddress(number))
 

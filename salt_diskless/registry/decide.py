@@ -129,12 +129,23 @@ def places_of(ip: Any) -> Any:
 
     Raises :class:`DisklessError` when it is none of these.
     """
+    right = "an address, the first one with a '+', or a range"
+    return None if ip is None else _valid(_PLACES, ip, "ip", right)
+
+
+def bmc_of(text: Any) -> str:
+    """Return the address of a node's BMC.
+
+    Raises :class:`DisklessError` when it is none.
+    """
+    return str(_valid(_ADDRESS, text, "bmc", "an address"))
+
+
+def _valid(kind: TypeAdapter[Any], value: Any, what: str, right: str) -> Any:
     try:
-        return None if ip is None else _PLACES.validate_python(ip)
+        return kind.validate_python(value)
     except ValidationError:
-        raise DisklessError(
-            f"ip: found {shown(ip)}; give an address, the first one with a '+', or a range"
-        ) from None
+        raise DisklessError(f"{what}: found {shown(value)}; give {right}") from None
 
 
 class Desk:
@@ -151,6 +162,12 @@ class Desk:
         self.pillar = pillar
         self.listed: Listed = listed(pillar.get("nodes"))
         self.cluster: Cluster = parse({**pillar, "nodes": {}})
+
+    def whole(self) -> Cluster:
+        """Return the cluster with all its nodes: the pillar's, and the registry's that are
+        machines."""
+        with self.store.read() as tx:
+            return self._with([node for node in tx.nodes() if node.mac is not None])
 
     # -- deciding -----------------------------------------------------------------------------
 
@@ -299,7 +316,14 @@ class Desk:
         profile = wish.profile or (place.profile if place else None) or self.only_profile()
         settings = dict(wish.settings or (place.settings if place else {}))
         network = self._network(profile, settings)
-        ip = allocator.address(network, name, wish.run or wish.names, wish.places)
+        names = wish.run or wish.names
+        if place and "bmc" in place.settings:
+            settings.setdefault("bmc", place.settings["bmc"])
+        if settings.get("bmc") is not None:
+            right = "an address, or the first one with a '+'"
+            bmc = _valid(_ADDRESS_OR_RUN, settings["bmc"], "bmc", right)
+            settings["bmc"] = allocator.bmc(name, names, bmc)
+        ip = allocator.address(network, name, names, wish.places)
         return RegisteredNode(name, wish.mac, ip, profile, settings)
 
     def only_profile(self) -> str:
@@ -337,14 +361,18 @@ class Desk:
         old = [node for node in tx.nodes() if node.name.lower() not in taken]
         return self._served([*old, *new])[len(old) :]
 
-    def _served(self, nodes: Sequence[RegisteredNode]) -> list[RegisteredNode]:
+    def _with(self, nodes: Sequence[RegisteredNode]) -> Cluster:
+        """Return the cluster with these nodes beside the pillar's, whose word counts."""
         written: dict[str, Any] = dict(self.pillar.get("nodes") or {})
         for number, node in enumerate(nodes):
             if not self.listed.same(node.name, None) and not self._contradicts(node):
                 # A place waits for a MAC; whether it is right otherwise can be seen now.
                 stand_in = (0x02 << 40 | number).to_bytes(6, "big").hex(":")
                 written[node.name] = {"mac": stand_in, **node.as_pillar()}
-        cluster = parse({**self.pillar, "nodes": written})
+        return parse({**self.pillar, "nodes": written})
+
+    def _served(self, nodes: Sequence[RegisteredNode]) -> list[RegisteredNode]:
+        cluster = self._with(nodes)
         return [
             dataclasses.replace(
                 node,
@@ -402,13 +430,15 @@ class _OnlyTest(Exception):
 
 
 _PLACES: TypeAdapter[Any] = TypeAdapter(schema.Places)
+_ADDRESS: TypeAdapter[Any] = TypeAdapter(schema.Address)
+_ADDRESS_OR_RUN: TypeAdapter[Any] = TypeAdapter(schema.AddressOrRun)
 #: How a node gets out of the way: by whether it is the registry's.
 _AWAY = {True: "forget it first, or replace its board", False: "the pillar lists it by hand"}
 
 
 def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a node beside its MAC, address and profile, if they can be some."""
-    known = set(schema.SettingsIn.model_fields) - {"profile"}
+    known = set(schema.NodeIn.model_fields) - {"mac", "ip", "profile"}
     for key in settings:
         if key not in known:
             raise DisklessError(

@@ -55,7 +55,12 @@ def _runs(nodes: Iterable[RegisteredNode]) -> Iterator[list[RegisteredNode]]:
 
 
 def _order(node: RegisteredNode) -> Any:
-    return (node.profile or "", json.dumps(dict(node.settings), sort_keys=True), _address(node))
+    return (node.profile or "", json.dumps(_shared(node), sort_keys=True), _address(node))
+
+
+def _shared(node: RegisteredNode) -> dict[str, Any]:
+    """Return the settings that a node set has once: of BMCs each node has its own, or none has."""
+    return {**node.settings, **({"bmc": True} if "bmc" in node.settings else {})}
 
 
 def _address(node: RegisteredNode) -> int:
@@ -64,8 +69,8 @@ def _address(node: RegisteredNode) -> int:
 
 
 def _follows(one: RegisteredNode, other: RegisteredNode) -> bool:
-    if (one.profile, one.settings, _address(one) + 1) != (
-        *(other.profile, other.settings),
+    if (one.profile, _shared(one), _address(one) + 1) != (
+        *(other.profile, _shared(other)),
         _address(other),
     ):
         return False
@@ -94,4 +99,7 @@ def _settings(run: list[RegisteredNode]) -> dict[str, Any]:
     own: dict[str, Any] = {} if first.profile is None else {"profile": first.profile}
     own["ip"] = first.ip if len(run) == 1 else f"{first.ip}+"
     own["mac"] = macs[0] if len(run) == 1 else macs
-    return {**own, **first.settings}
+    settings = dict(first.settings)
+    if len(run) > 1 and "bmc" in settings:
+        settings["bmc"] = [node.settings["bmc"] for node in run]
+    return {**own, **settings}

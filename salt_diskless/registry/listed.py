@@ -22,11 +22,14 @@ class Listed:
         Lower-case name to the MAC that it has.
     macs, addresses
         MAC (lower case, colons) and address to the name of the node that has it.
+    bmcs
+        The addresses of nodes' BMCs.
     """
 
     names: dict[str, str] = field(default_factory=dict)
     macs: dict[str, str] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
+    bmcs: set[str] = field(default_factory=set)
 
     def same(self, name: str, mac: str | None) -> bool:
         """Tell whether the pillar lists this node with this MAC (or with any, where that is None):
@@ -76,6 +79,7 @@ def _add(found: Listed, key: str, settings: Mapping[str, Any]) -> None:
             found.macs[mac] = name
         if index < len(addresses):
             found.addresses[addresses[index]] = name
+    found.bmcs.update(_addresses(settings.get("bmc"), len(names)))
 
 
 def _many(value: Any) -> list[str]:

@@ -142,6 +142,11 @@ def test_all_problems_are_named_at_once(howto):
         ({"drivers": ["-r"]}, "drivers:0", "module's name, like virtio_net"),
         ({"drivers": "e1000e"}, "drivers", "valid list"),
         ({"driver": ["e1000e"]}, "driver", "did you mean drivers?"),
+        ({"bmc": "10.99.0"}, "bmc", "IPv4"),
+        ({"bmc": ["10.99.0.1", "10.99.0.2"]}, "bmc", "give one a node"),
+        ({"bmc": "10.8.226.72"}, "bmc", "this is the boot server node002's"),
+        ({"bmc": "10.8.226.73"}, "bmc", "this is node003's own"),
+        ({"bmc": "10.8.1.1"}, "bmc", "this is extra's own"),
     ],
 )
 def test_a_wrong_node_is_refused(howto, change, path, says):
@@ -337,6 +342,21 @@ def test_what_is_bootstrapped_has_packages_and_nothing_else_of_a_golden_machine(
 def test_a_node_inside_a_discovery_range_is_refused(howto):
     howto["networks"]["compute"]["discovery_range"] = "10.8.136.1-10.8.136.9"
     assert "the discovery_range" in problems(howto)["diskless:nodes:node[001-002]:ip"]
+
+
+def test_each_node_of_a_set_has_a_bmc_of_its_own(howto):
+    howto["nodes"]["node[001-002]"]["bmc"] = "10.99.0.1+"
+    nodes = parse(with_node(howto, bmc="10.99.0.3")).nodes
+    found = [str(nodes[name].bmc) for name in ("node001", "node002", "extra", "node003")]
+    assert found == ["10.99.0.1", "10.99.0.2", "10.99.0.3", "None"]
+    assert nodes["extra"].settings is nodes["node003"].settings
+    found = problems(with_node(howto, bmc="10.99.0.2"))
+    assert "this is that of node002's BMC" in found["diskless:nodes:extra:bmc"]
+    howto["networks"]["compute"]["discovery_range"] = "10.8.9.1-10.8.9.9"
+    found = problems(with_node(howto, bmc="10.8.9.9"))
+    assert "outside each discovery_range" in found["diskless:nodes:extra:bmc"]
+    howto["profiles"]["compute"]["bmc"] = "10.99.0.4"
+    assert [*problems(howto)] == ["diskless:profiles:compute:bmc"]
 
 
 def test_the_address_of_another_boot_server_is_refused(howto):

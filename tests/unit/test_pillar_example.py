@@ -20,7 +20,8 @@ def test_it_is_a_cluster():
 def test_it_is_a_cluster_with_each_optional_key_in_use():
     """What is commented out is right too."""
     optional = re.sub(
-        r"^( *)# (?=(server|discovery_range|syslog|kernel|drivers|overlay_size|kernel_append): )",
+        r"^( *)# (?=(server|discovery_range|syslog|kernel|drivers|overlay_size|kernel_append"
+        r"|bmc): )",
         r"\1",
         TEXT,
         flags=re.M,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import logging
 import os
@@ -318,6 +319,34 @@ def test_the_address_goes_with_the_name_where_the_first_is_given(store):
     assert accept(store, 2, "node[001-128]", "10.8.226.101+").name == "node002"
     # node003 and node004 are listed.
     assert accept(store, 3, "node[001-128]", "10.8.226.101+").ip == "10.8.226.105"
+
+
+def test_the_bmc_goes_with_the_name_too_and_no_node_gets_its_address(store):
+    given = [
+        accept(store, n, "node[005-128]", "10.8.226.7-10.8.226.10", bmc="10.8.226.8+")
+        for n in (1, 2)
+    ]
+    assert [(n.ip, n.settings["bmc"]) for n in given] == [
+        ("10.8.226.7", "10.8.226.8"),
+        ("10.8.226.10", "10.8.226.9"),
+    ]
+
+
+def test_the_address_of_a_listed_nodes_bmc_is_given_to_nobody(store):
+    nodes = copy.deepcopy(PILLAR["nodes"])
+    nodes["node[003-004]"]["bmc"] = "10.8.226.60+"
+    wish = Wish(mac(1), ("node005",), places_of("10.8.226.60-10.8.226.69"), "compute")
+    (node,) = desk(store, nodes=nodes).accept([wish])
+    assert node.ip == "10.8.226.62"
+
+
+def test_all_nodes_are_the_pillars_and_the_registrys_that_are_machines(store):
+    accept(store, 1, "node005", bmc="10.99.0.5")
+    with pytest.raises(DisklessError, match=r"bmc: found 'x'; give an address, or the first one"):
+        accept(store, 2, "node006", bmc="x")
+    nodes = desk(store).whole().nodes
+    assert {*nodes} == {"node003", "node004", "node005"}
+    assert str(nodes["node005"].bmc) == "10.99.0.5"
 
 
 def test_a_range_gives_what_is_free_in_it(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -29,9 +30,9 @@ ETHERS = """\
 52-54-00-00-00-02 10.8.226.6
 """
 CSV = """\
-Name;MAC;IP;Profile;Serial_console\r
-node005;52:54:00:00:00:01;10.8.226.5;compute;"ttyS0,115200n8"\r
-node006;;10.8.226.6;;\r
+Name;MAC;IP;Profile;BMC;Serial_console\r
+node005;52:54:00:00:00:01;10.8.226.5;compute;10.99.0.5;"ttyS0,115200n8"\r
+node006;;10.8.226.6;;;\r
 \r
 """
 DHCPD = """\
@@ -107,7 +108,7 @@ def test_hosts_and_ethers_are_one_list():
 def test_a_table():
     five, six = FORMATS["csv"](CSV)
     assert (five.name, five.mac, five.ip, five.profile) == (*FIVE, "compute")
-    assert five.settings == {"serial_console": "ttyS0,115200n8"}
+    assert five.settings == {"serial_console": "ttyS0,115200n8", "bmc": "10.99.0.5"}
     assert (six.name, six.mac, six.ip, six.profile, six.settings) == (
         *("node006", None, "10.8.226.6", None, {}),
     )
@@ -250,6 +251,10 @@ def test_a_place_waits_for_its_machine(store):
     assert {*planned(store, Found("node008", 1, None, "10.8.226.88")).said} == {"unchanged"}
     planned(store, Found("node009", 1, None, "10.8.226.99")).make(test=False)
     assert desk(store).forget(["node009"]) == ["node009"]
+    # Its BMC stays where it is.
+    with_bmc = Found("node010", 1, None, "10.8.226.110", settings={"bmc": "10.99.0.10"})
+    planned(store, with_bmc).make(test=False)
+    assert accept(store, 5, "node010", nfs="4.2").settings == {"nfs": "4.2", "bmc": "10.99.0.10"}
 
 
 def test_macs_may_be_swapped_by_an_import(store):
@@ -272,8 +277,10 @@ def test_an_import_that_is_wrong_is_one_error_and_changes_nothing(store):
             Found("a b", 1, mac(1), "10.8.226.5"),
             Found("node006", 2, mac(2)),
             Found("node007", 3, mac(3), "10.8.226.7"),
+            Found("node008", 4, mac(4), "10.8.226.8", settings={"bmc": "10.99.0.8+"}),
             profile="compute",
         )
+    assert "line 4: bmc: found '10.99.0.8+'; give an address" in str(err.value)
     assert "line 1: found 'a b'; give a host name" in str(err.value)
     assert "line 2: node006: found no address" in str(err.value)
     plan = planned(
@@ -295,6 +302,7 @@ def test_what_goes_on_is_one_entry():
     nodes = [
         RegisteredNode(f"node{n:03d}", mac(n), f"10.8.226.{n + 70}", "compute") for n in range(5, 8)
     ]
+    nodes = [dataclasses.replace(n, settings={"bmc": f"10.99.{n.ip[-1]}.1"}) for n in nodes]
     nodes.append(RegisteredNode("odd", mac(9), "10.8.226.9", "compute", {"root": "ram"}))
     assert export.text(nodes) == (
         "# Written by salt-diskless: the registry's nodes. Changes made here are lost.\n"
@@ -303,6 +311,7 @@ def test_what_goes_on_is_one_entry():
         "      root: ram\n"
         "    node[005-007]:\n      profile: compute\n      ip: 10.8.226.75+\n      mac:\n"
         '      - "52:54:00:00:00:05"\n      - "52:54:00:00:00:06"\n      - "52:54:00:00:00:07"\n'
+        "      bmc:\n      - 10.99.5.1\n      - 10.99.6.1\n      - 10.99.7.1\n"
     )
 
 
@@ -314,18 +323,29 @@ _NAMES = st.sampled_from(
 
 @given(
     st.lists(
-        st.tuples(_NAMES, st.integers(5, 40), st.sampled_from([{}, {"root": "ram"}])),
+        st.tuples(
+            _NAMES, st.integers(5, 40), st.sampled_from([{}, {"root": "ram"}]), st.booleans()
+        ),
         unique_by=(lambda one: one[0].lower(), lambda one: one[1]),
         max_size=20,
     )
 )
 def test_a_pillar_reads_what_was_written(given_nodes):
     nodes = [
-        RegisteredNode(name, mac(n), f"10.8.226.{n}", "compute", settings)
-        for name, n, settings in given_nodes
+        RegisteredNode(
+            *(name, mac(n), f"10.8.226.{n}", "compute"),
+            {**settings, **({"bmc": f"10.99.0.{n}"} if has_bmc else {})},
+        )
+        for name, n, settings, has_bmc in given_nodes
     ]
     written = yaml.safe_load(export.text(nodes))["diskless"]["nodes"]
     cluster = parse({**PILLAR, "nodes": written})
-    assert {(n.name, n.mac, str(n.ip), n.settings.root) for n in cluster.nodes.values()} == {
-        (node.name, node.mac, node.ip, node.settings.get("root", "readonly")) for node in nodes
+    assert {
+        (n.name, n.mac, str(n.ip), str(n.bmc), n.settings.root) for n in cluster.nodes.values()
+    } == {
+        (
+            *(node.name, node.mac, node.ip, str(node.settings.get("bmc"))),
+            node.settings.get("root", "readonly"),
+        )
+        for node in nodes
     }

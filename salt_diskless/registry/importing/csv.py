@@ -14,8 +14,8 @@ from salt_diskless.registry.importing.found import Found, mac
 #: Columns that are one text in the pillar, too.
 _SETTINGS = frozenset(
     {"image", "version", "kernel", "network", "interface", "serial_console", "root", "overlay_size"}
-    | {"nfs", "nis_domain", "kernel_append", "localdisk"}
-) & {*schema.SettingsIn.model_fields}
+    | {"nfs", "nis_domain", "kernel_append", "localdisk", "bmc"}
+) & {*schema.NodeIn.model_fields}
 _COLUMNS = {"name", "mac", "ip", "profile"} | _SETTINGS
 
 
