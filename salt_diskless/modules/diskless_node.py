@@ -1,21 +1,29 @@
-"""The nodes of a boot server one by one: served, and served no more, in constant time."""
+"""The nodes of a boot server one by one: served, and served no more, in constant time; how far they
+are, and their power."""
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import salt.version
 
 from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
-from salt_diskless.cluster.ranges import expand
+from salt_diskless.cluster.ranges import expand, fold
+from salt_diskless.power import bmcs
 from salt_diskless.services import nodes as served
 from salt_diskless.watch import discovery
+from salt_diskless.watch import progress as boots
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
     __opts__: dict[str, Any]
     __grains__: dict[str, Any]
+    __salt__: dict[str, Any]
 
 __virtualname__ = "diskless_node"
 __func_alias__ = {"list_": "list"}
@@ -109,6 +117,76 @@ def remove(names: list[str] | str) -> dict[str, Any]:
     except ValueError as err:
         raise DisklessError(f"names: found {shown(names)}; give a node set ({err})") from err
     return served.remove(wanted, adapter.platform(__grains__, __pillar__))
+
+
+@adapter.execution
+def progress(names: list[str] | str) -> dict[str, dict[str, Any]]:
+    """
+    Return how far nodes got in their last boot: name to ``stage`` and ``version``, as
+    ``diskless.status`` has them, and ``since``, by this server's clock, in seconds since 1970
+    (None: it is ``unseen``).
+
+    names
+        A node set, or a list of names.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_node.progress 'node[003-004]'
+    """
+    site = adapter.site(__pillar__, __opts__)
+    nodes = bmcs.nodes_of(site, names, bmc=False)
+    found = boots.reached(site)
+    return {node.name: dataclasses.asdict(found[node.name]) for node in nodes}
+
+
+@adapter.execution
+def power(
+    action: str, names: list[str] | str, force: bool = False, pxe: bool = False
+) -> dict[str, Any]:
+    """
+    Tell the BMCs of nodes something, by the functions of Salt's extension saltext.bmc (Redfish or
+    IPMI), which has to be installed and whose own pillar has their user and password. Nothing is
+    waited for: that is what the runner ``diskless.power`` does.
+
+    action
+        ``on``, ``off``, ``cycle`` (off and on again; one that is off is switched on) or ``status``.
+    names
+        A node set, or a list of names, of nodes of this boot server.
+    force
+        With ``off``: cut the power; otherwise the node's system is asked to end.
+    pxe
+        With ``on`` and ``cycle``: have the BMC choose PXE for the next boot, and only that.
+
+    Returns the nodes, folded, by what their BMCs say: ``told``, or ``on``, ``off`` or ``unknown``,
+    which is how they are, and were before; ``failed``, name to why nothing came of it; and ``at``,
+    when the first one was asked, by this server's clock, in seconds since 1970.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_node.power status 'node[003-004]'
+        salt-call diskless_node.power off node003 force=True
+    """
+    action = bmcs.action_of(action)
+    site = adapter.site(__pillar__, __opts__)
+    nodes = bmcs.nodes_of(site, names)
+    bmcs.require(__salt__, salt.version.__version__)
+    at = time.time()
+    settings = __pillar__.get("saltext.bmc") or {}
+    answers = bmcs.ask(nodes, action, __salt__, settings, force, pxe)
+    words: dict[str, list[str]] = {}
+    for name, said in answers.items():
+        if not said.problem:
+            words.setdefault(said.value, []).append(name)
+    failed = {name: said.problem for name, said in answers.items() if said.problem}
+    return {
+        **{word: fold(some) for word, some in words.items()},
+        **({"failed": failed} if failed else {}),
+        "at": at,
+    }
 
 
 @adapter.execution

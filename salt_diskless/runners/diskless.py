@@ -20,17 +20,21 @@ import salt.loader
 import salt.pillar
 import salt.utils.args
 import salt.utils.atomicfile
+import salt.utils.event
 import salt.utils.files
 from salt.exceptions import CommandExecutionError
 
 from salt_diskless import adapter, tree
 from salt_diskless.cluster import DisklessError, schema
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.power import waves
+from salt_diskless.power.remote import Servers
 from salt_diskless.registry import announcement, decide, deliver, export, importing, report
 from salt_diskless.registry.place import store_of
 
 if TYPE_CHECKING:
     __opts__: dict[str, Any]
+    __context__: dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -320,6 +324,72 @@ def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
 
 
 @adapter.salt_error()
+def power(
+    action: str,
+    names: str,
+    wave: int = 16,
+    timeout: int = 600,
+    retries: int = 1,
+    force: bool = False,
+    pxe: bool = False,
+    test: bool = False,
+) -> dict[str, Any]:
+    """
+    Switch nodes on and off by their BMCs, which the pillar has (``bmc``), and wait until they are
+    up, or off. Their boot servers ask the BMCs, with saltext.bmc (``docs/power.md``).
+
+    action
+        ``on``: one that is on already is left alone as long as it comes up in time. ``off``: all at
+        once. ``cycle``: off and on again. ``status``: only ask the BMCs.
+    names
+        A node set.
+    wave
+        How many are switched on at a time; the next ones follow when each of these is up, as
+        ``diskless.status`` of its boot server says, or given up. Where of a wave nobody came up,
+        the others are not tried.
+    timeout
+        How many seconds a node has until it is up, or off, each time.
+    retries
+        How often one that is not up by then is cycled, and a BMC that refused is told again.
+    force
+        With ``off``: cut the power; otherwise the node's system is asked to end.
+    pxe
+        With ``on`` and ``cycle``: have the BMC choose PXE for the next boot, and only that.
+    test
+        Only return the waves.
+
+    Returns the nodes, folded: ``up`` (or ``on``, ``off``, ``unknown``), ``failed``, with the words
+    for them, and ``not tried``; with ``failed`` there is a ``retcode``, which is salt-run's.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.power on 'node[001-128]' wave=16
+        salt-run diskless.power off node003 force=True
+        salt-run diskless.power status 'node[001-128]'
+    """
+    cluster = _desk(test, decides=False).whole()
+    order = waves.order(cluster, action, decide.names_of(names), wave, timeout, retries)
+    if test:
+        return {"action": order.action, "waves": [fold(some) for some in order.waves]}
+    _refreshed(
+        sorted({cluster.nodes[name].network.server for some in order.waves for name in some})
+    )
+    said = waves.run(order, Servers(cluster, _call, force=force, pxe=pxe), _say)
+    if "failed" in said:
+        # For an orchestration, and for the shell that has called salt-run.
+        __context__["retcode"] = said["retcode"] = 1
+    return said
+
+
+def _say(said: dict[str, Any]) -> None:
+    """Tell those who watch the master's events what came of a wave."""
+    with salt.utils.event.get_event("master", opts=__opts__, listen=False) as bus:
+        bus.fire_event(said, "salt-diskless/power")
+
+
+@adapter.salt_error()
 def import_(
     files: str | list[str],
     format: str | None = None,
@@ -436,38 +506,50 @@ def _tell(test: bool) -> dict[str, Any]:
 def _tell_one(server: str, function: str, argument: Any) -> Any:
     # What is added gets its minion's keys with that, and they are let in before it boots.
     adds = function == "diskless_node.add"
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        said = client.cmd(
-            [server],
-            function,
-            [argument],
-            timeout=_ANSWER,
-            tgt_type="list",
-            full_return=True,
-            kwarg={"keys": True} if adds else None,
-        )
-    answer = said.get(server) if isinstance(said, dict) else None
-    if not isinstance(answer, dict) or "ret" not in answer:
+    try:
+        answer = _call(server, function, [argument], {"keys": True} if adds else None)
+    except deliver.Unreachable as err:
         raise deliver.Unreachable(
-            f"{server}: no answer to {function}; what was decided is kept, and its next highstate "
-            "or the next decision brings it there"
-        )
-    if answer.get("retcode"):
-        raise DisklessError(f"{server}: {answer['ret']}")
-    if adds and isinstance(answer["ret"], dict):
-        offered = answer["ret"].pop("keys", {})
+            f"{err}; what was decided is kept, and its next highstate or the next decision brings "
+            "it there"
+        ) from None
+    if adds and isinstance(answer, dict):
+        offered = answer.pop("keys", {})
         said = _let_in({name: key for name, key in offered.items() if name in argument})
         if said["rejected"]:
             names = fold(said["rejected"])
             log.warning("diskless: %s: the key was rejected, and no minion is let in", names)
+    return answer
+
+
+def _call(server: str, function: str, arguments: list[Any], named: dict[str, Any] | None) -> Any:
+    """Have a boot server call a function, and return the answer.
+
+    Raises :class:`deliver.Unreachable` when there is none, another :class:`DisklessError` when it
+    is an error.
+    """
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        said = client.cmd(
+            [server],
+            function,
+            arguments,
+            timeout=_ANSWER,
+            tgt_type="list",
+            full_return=True,
+            kwarg=named,
+        )
+    answer = said.get(server) if isinstance(said, dict) else None
+    if not isinstance(answer, dict) or "ret" not in answer:
+        raise deliver.Unreachable(f"{server}: no answer to {function}")
+    if answer.get("retcode"):
+        raise DisklessError(f"{server}: {answer['ret']}")
     return answer["ret"]
 
 
-def _boots(desk: decide.Desk) -> dict[str, Any]:
-    """Return what ``diskless.status`` of the boot servers says of the nodes, by server."""
-    servers = sorted(desk.cluster.servers)
+def _refreshed(servers: list[str]) -> list[str]:
+    """Return the boot servers that have read their pillar again: functions go by the one that a
+    minion has in memory, which lacks who is new."""
     with salt.client.get_local_client(mopts=__opts__) as client:
-        # Functions go by the pillar that a minion has in memory, which lacks who is new.
         fresh = client.cmd(
             servers,
             "saltutil.refresh_pillar",
@@ -475,7 +557,14 @@ def _boots(desk: decide.Desk) -> dict[str, Any]:
             tgt_type="list",
             kwarg={"wait": True},
         )
-        there = [server for server in servers if server in fresh]
+    return [server for server in servers if server in fresh]
+
+
+def _boots(desk: decide.Desk) -> dict[str, Any]:
+    """Return what ``diskless.status`` of the boot servers says of the nodes, by server."""
+    servers = sorted(desk.cluster.servers)
+    there = _refreshed(servers)
+    with salt.client.get_local_client(mopts=__opts__) as client:
         said = client.cmd(there, "diskless.status", timeout=_ANSWER, tgt_type="list")
     return report.boots({server: said.get(server) for server in servers})
 

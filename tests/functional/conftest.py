@@ -31,7 +31,13 @@ class SaltCall:
     """Salt's loaders with one pillar: ``modules`` and ``states``."""
 
     def __init__(
-        self, root: pathlib.Path, pillar: dict, minion_id: str, test: bool, os_family: str
+        self,
+        root: pathlib.Path,
+        pillar: dict,
+        minion_id: str,
+        test: bool,
+        os_family: str,
+        beside: dict,
     ):
         for directory in ("cache", "pki", "run", "log"):
             (root / "salt" / directory).mkdir(parents=True, exist_ok=True)
@@ -46,7 +52,7 @@ class SaltCall:
             sock_dir=str(root / "salt/run"),
             log_file=str(root / "salt/log/minion"),
             file_roots={"base": [str(CHECKOUT / "states")]},
-            pillar={"diskless": copy.deepcopy(pillar)},
+            pillar={"diskless": copy.deepcopy(pillar), **beside},
             module_dirs=[str(CHECKOUT / "salt_diskless/modules")],
             states_dirs=[str(CHECKOUT / "salt_diskless/states")],
             extension_modules=str(root / "salt/extmods"),
@@ -67,15 +73,17 @@ class SaltCall:
 
 @pytest.fixture
 def salt_call(tmp_path: pathlib.Path) -> Callable[..., SaltCall]:
-    """Return a maker of loaders: ``salt_call(pillar, minion_id="bootserver", test=False)``."""
+    """Return a maker of loaders: ``salt_call(pillar, minion_id="bootserver", test=False)``; what is
+    named beyond its arguments is the pillar's, too."""
 
     def make(
         pillar: dict,
         minion_id: str = "bootserver",
         test: bool = False,
         os_family: str = "Debian",
+        **beside: object,
     ) -> SaltCall:
-        return SaltCall(tmp_path, pillar, minion_id, test, os_family)
+        return SaltCall(tmp_path, pillar, minion_id, test, os_family, beside)
 
     return make
 
