@@ -22,12 +22,13 @@ import time
 from typing import Any
 
 from tests.lab import cache, packages, roots
+from tests.lab.bmc import Bmc
 from tests.lab.golden import Golden
 from tests.lab.keeper import Keeper
 from tests.lab.node import Node, Timeout, accelerator, restart
 from tests.lab.server import Server, StateFailed
 
-__all__ = ["Lab", "Node", "Server", "StateFailed", "Timeout", "restart"]
+__all__ = ["Bmc", "Lab", "Node", "Server", "StateFailed", "Timeout", "restart"]
 
 
 def mac(number: int) -> str:
@@ -83,6 +84,11 @@ class Lab:
         node = Node(self.keeper, self.place, name, number, mac_address or mac(number), **machine)
         self.nodes[name] = node
         return node
+
+    def bmc(self, name: str) -> Bmc:
+        """Give a node, which is off, a BMC: that switches it on as :meth:`power_on` does."""
+        number = int("".join(character for character in name if character.isdigit()))
+        return Bmc(self, name, f"10.142.0.{number}")
 
     def golden_machine(self) -> Golden:
         """Switch on a golden machine: a minion of the server's master, which has to run."""

@@ -110,7 +110,7 @@ def golden() -> pathlib.Path:
 
 def server() -> pathlib.Path:
     """Return the boot server's root: Debian and Salt, none of the daemons installed."""
-    inputs = [*_inputs(), salt_version(), *requirements(), f"nfsd: {has_nfsd()}"]
+    inputs = [*_inputs(), salt_version(), *requirements(), *bmc(), f"nfsd: {has_nfsd()}"]
     return cache.made("server", inputs, _make_server) / "root"
 
 
@@ -132,10 +132,20 @@ def salt_version() -> str:
 
 def requirements() -> list[str]:
     """Return the run-time dependencies that the package names, but Salt."""
+    lines = _setup()["options"]["install_requires"].split()
+    return [line for line in lines if not line.startswith("salt")]
+
+
+def bmc() -> list[str]:
+    """Return what the package names for nodes' BMCs, which there is from Salt 3008 on."""
+    has_it = not salt_version().startswith("salt==3006")
+    return _setup()["options.extras_require"]["bmc"].split() if has_it else []
+
+
+def _setup() -> configparser.ConfigParser:
     config = configparser.ConfigParser()
     config.read(CHECKOUT / "setup.cfg")
-    lines = config["options"]["install_requires"].split()
-    return [line for line in lines if not line.startswith("salt")]
+    return config
 
 
 def has_nfsd() -> bool:
@@ -270,7 +280,7 @@ def _install_salt(root: pathlib.Path) -> None:
     in_chroot(root, ["python3", "-m", "venv", "/opt/salt"])
     pip = ["/opt/salt/bin/pip", "install", "-q", "--no-cache-dir"]
     in_chroot(root, [*pip, "setuptools<81", "wheel"])
-    in_chroot(root, [*pip, salt_version(), *requirements()])
+    in_chroot(root, [*pip, salt_version(), *requirements(), *bmc()])
     (root / "usr/local/bin/salt-call").symlink_to("/opt/salt/bin/salt-call")
 
 
