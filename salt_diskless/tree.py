@@ -148,24 +148,28 @@ def apply(
     files: Mapping[str, Content],
     check: Check | None = None,
     own_below: str | None = None,
+    live: Check | None = None,
 ) -> None:
     """Make the disk what ``difference`` (of :func:`compare`) says.
 
     All that is new is written and checked before the first of it goes live: a disk that is full or
-    a check that refuses leaves everything as it was. Two that write at a time wait for each other.
+    a check that refuses leaves everything as it was. Then it goes live in the order of ``files``.
+    Two that write at a time wait for each other.
 
     check
         Called with the path of each new file, which ends in :data:`UNFINISHED`; raises to refuse.
     own_below
         Directories from here on are the project's: one that a removed file leaves empty goes too.
+    live
+        Called with each path when it is live, before the next one is; what it raises ends it there.
     """
     if not difference:
         return
-    written = (*difference.added, *difference.changed)
+    new = {*difference.added, *difference.changed}
+    written = [path for path in files if path in new]
     with _locked():
         _write_beside(written, files, check)
-        for path in written:
-            _rename(path)
+        _bring_in(written, live)
         for path in difference.removed:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
@@ -232,9 +236,7 @@ def _write_beside(paths: Sequence[str], files: Mapping[str, Content], check: Che
                 check(path + UNFINISHED)
         flush(os.path.dirname(path) for path in paths)
     except BaseException as err:
-        for begun in paths:
-            with contextlib.suppress(OSError):
-                os.unlink(begun + UNFINISHED)
+        _drop(paths)
         for directory in reversed(made):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
@@ -289,13 +291,27 @@ def _linked(source: str, path: str) -> bool:
     return True
 
 
-def _rename(path: str) -> None:
+def _bring_in(paths: Sequence[str], live: Check | None) -> None:
+    """Rename each file over the one that is there; when one fails, the others stay what they
+    were."""
     try:
-        os.rename(path + UNFINISHED, path)
-    except OSError as err:
+        for path in paths:
+            try:
+                os.rename(path + UNFINISHED, path)
+            except OSError as err:
+                raise _not_written(path, err) from err
+            if live is not None:
+                live(path)
+    except BaseException:
+        _drop(paths)
+        raise
+
+
+def _drop(paths: Iterable[str]) -> None:
+    """Remove what was written of files that do not go live."""
+    for path in paths:
         with contextlib.suppress(OSError):
             os.unlink(path + UNFINISHED)
-        raise _not_written(path, err) from err
 
 
 def _not_read(path: str, err: OSError) -> DisklessError:

@@ -115,6 +115,22 @@ class Edited:
         self._replace(at, at, _of_node(node, leaving))
         self._replace(start, rest, _of_version(location, [*roots, (address, address)]))
 
+    def of(self, nodes: Iterable[Node], leaving: Container[str] = ()) -> Iterator[Export]:
+        """Yield what nodes that are in the file are exported.
+
+        leaving
+            As for :func:`exports`.
+        """
+        roots: dict[str, list[Range]] = {}
+        for node in nodes:
+            yield from _of_node(node, leaving)
+            location, address = node.image.location, int(node.ip)
+            if location not in roots:
+                roots[location] = self._roots(*(self._section(location) or (0, 0)))[0]
+            yield from _of_version(
+                location, (block for block in roots[location] if block[0] <= address <= block[1])
+            )
+
     def take(self, name: str) -> None:
         """Take a node of this name out of the file, if it is there."""
         for kind in ("snapshot", "swap"):

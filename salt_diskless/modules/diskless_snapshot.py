@@ -94,4 +94,5 @@ def minion_keys(but: list[str] | None = None) -> dict[str, str]:
 
         salt node002 diskless_snapshot.minion_keys
     """
-    return minions.keys(adapter.site(__pillar__, __opts__), adapter.make_pair, but or ())
+    site, others = adapter.site(__pillar__, __opts__), frozenset(but or ())
+    return minions.keys(site, minions.pairs(site, adapter.make_pair, others), others)

@@ -53,6 +53,11 @@ def path(platform: Platform, mac: str) -> str:
     return f"{_directory(platform)}/{pxelinux.mac_name(mac)}"
 
 
+def leftovers(platform: Platform) -> Iterator[str]:
+    """Yield the half-written answers that a killed writer left."""
+    return tree.leftovers(_directory(platform))
+
+
 def _directory(platform: Platform) -> str:
     return f"{platform.tftp_root}/{pxelinux.REGISTRY}"
 

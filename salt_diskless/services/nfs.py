@@ -94,7 +94,8 @@ def difference(
 ) -> tuple[tree.Difference, dict[str, tree.Content]]:
     """Return what would change in the file, and its wanted content."""
     files: dict[str, tree.Content] = {platform.exports_file: text.render(exports)}
-    return tree.compare(files), files
+    left = tree.leftovers(os.path.dirname(platform.exports_file))
+    return tree.compare(files, left), files
 
 
 def apply(change: tree.Difference, files: dict[str, tree.Content], platform: Platform) -> None:
@@ -133,7 +134,7 @@ def reread() -> str:
 def extend(gone: Iterable[Export], new: Iterable[Export]) -> None:
     """Change the table as ``exportfs -r`` would, which takes a time that grows with the square of
     the clients: under exportfs's own locks, with the options that exportfs has made of the same
-    words for another client. Where there is none, exportfs does it.
+    words for another client. Where there is none, exportfs does it. What is there already stays.
 
     Raises :class:`CommandFailed` when exportfs refuses something.
     """
@@ -141,15 +142,16 @@ def extend(gone: Iterable[Export], new: Iterable[Export]) -> None:
         there = tree.read(TABLE, 1 << 21) or b""
         table = there
         for export in gone:
-            at = table.find(f"{export.path}\t{export.client}(".encode())
+            at = _find(table, export)
             if at >= 0:
                 table = table[:at] + table[table.index(b"\n", at) + 1 :]
         for export in new:
+            if _find(table, export) >= 0:
+                continue
             form = _form(there, export)
             if form is None or table[-1:] != b"\n":
                 break
-            line = f"{export.path}\t{export.client}({form})\n".encode()
-            table += line if line not in table else b""
+            table += f"{export.path}\t{export.client}({form})\n".encode()
         else:
             if table != there:
                 # mountd reads it again when it is another file.
@@ -160,6 +162,12 @@ def extend(gone: Iterable[Export], new: Iterable[Export]) -> None:
                 run(["exportfs", "-f"])
             return
     reread()
+
+
+def _find(table: bytes, export: Export) -> int:
+    """Return where a path's line for a client begins in the table, or -1."""
+    key = f"{export.path}\t{export.client}(".encode()
+    return 0 if table.startswith(key) else table.find(b"\n" + key) + 1 or -1
 
 
 def _form(table: bytes, export: Export) -> str | None:

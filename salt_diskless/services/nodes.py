@@ -67,12 +67,16 @@ def add(
     """Serve nodes too, and return the changes with nodes folded; below ``outdated`` is the service
     that has to be restarted all the same.
 
+    What a node needs comes in that order, so that who is killed leaves nothing that names what is
+    not there: snapshot and keys, export, the loader's file, DHCP host, and the answer to a machine
+    that waits. The next call does what is left.
+
     cluster
         Checked, and with no other nodes than these. One that is served already by its name and
         address may have another MAC: its board was changed.
     make_keys
-        As :func:`minions.keys` takes it: makes the keys of their minions, before the machines are
-        told that they are nodes. Below ``keys`` are the public ones then.
+        As :func:`minions.pairs` takes it: makes the keys of their minions. Below ``keys`` are the
+        public ones then.
 
     Raises :class:`ClusterError` where a name, MAC or address is another node's, and
     :class:`DisklessError` where this server does not serve others like them yet. Then nothing was
@@ -82,21 +86,31 @@ def add(
     _check_served_here(cluster, minion_id)
     _check_kernels(site)
     nodes = list(site.nodes.values())
-    with _alone():
-        served = _read(platform)
-        _check_head(served, site, platform)
-        known = _check_free(nodes, served)
-        files: dict[str, tree.Content] = {**tftp.node_files(site, platform)}
+    pairs: dict[str, minions.Pair] = {}
+    if make_keys is not None:
+        with alone():
+            _check(nodes, site, platform)
+        # The others need not wait for that.
+        pairs = minions.pairs(site, make_keys, new=True)
+    with alone():
+        served, known = _check(nodes, site, platform)
+        loaders = tftp.node_files(site, platform)
         manage.managed(site, some=True)
+        keys = None if make_keys is None else minions.keys(site, pairs)
         swapfiles.add(site)
         leaving = swapfiles.leaving(site)
         for node in nodes:
             _put(served, node, [*cluster.images.values()], leaving)
-        files |= {platform.dhcp_config: served.config, platform.exports_file: served.exports.text}
+        served.exports.new |= {*served.exports.of(nodes, leaving)}
+        files: dict[str, tree.Content] = {
+            platform.exports_file: served.exports.text,
+            **loaders,
+            platform.dhcp_config: served.config,
+        }
         difference = tree.compare(files)
         changes = _apply(difference, files, nodes, served, platform)
-        if make_keys is not None:
-            changes["keys"] = minions.keys(site, make_keys, ())
+        if keys is not None:
+            changes["keys"] = keys
         answers.give(platform, {node.mac for node in nodes}, pxelinux.REGISTERED)
     written = {*difference.added, *difference.changed}
     changed = {node.name for node in nodes if _file(platform, str(node.ip)) in written}
@@ -113,7 +127,7 @@ def add(
 def remove(names: Iterable[str], platform: Platform) -> dict[str, object]:
     """Serve these nodes no more, and return the changes with nodes folded; below ``outdated`` is
     the service that has to be restarted. Snapshots stay."""
-    with _alone():
+    with alone():
         served = _read(platform)
         gone, paths = [], []
         for name in names:
@@ -142,6 +156,15 @@ def remove(names: Iterable[str], platform: Platform) -> dict[str, object]:
             restarts.paid(service)
     changes: dict[str, object] = {"removed": {"nodes": fold(host.name for host in gone)}}
     return changes | ({"outdated": service} if read else {})
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait for the others that add or remove nodes."""
+    os.makedirs(tree.RUNTIME, mode=0o755, exist_ok=True)
+    with open(f"{tree.RUNTIME}/nodes.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def served_nodes(platform: Platform) -> dict[str, dict[str, str | None]]:
@@ -175,7 +198,7 @@ def reject(macs: Iterable[str], platform: Platform) -> list[str]:
     Raises :class:`DisklessError` for one that is a node.
     """
     macs = list(macs)
-    with _alone():
+    with alone():
         for mac, name in listed_of(platform, macs).items():
             raise DisklessError(f"{mac}: found the node {name}; remove it first")
         return answers.give(platform, macs, pxelinux.REJECTED)
@@ -185,7 +208,7 @@ def forget(macs: Iterable[str], platform: Platform) -> list[str]:
     """Have machines be told nothing any more, and forget that they were seen; return those of which
     anything was known."""
     macs = list(macs)
-    with _alone(), store.opened() as known:
+    with alone(), store.opened() as known:
         return sorted({*answers.withdraw(platform, macs), *known.forget(macs)})
 
 
@@ -202,6 +225,14 @@ def listed_of(platform: Platform, macs: Iterable[str]) -> dict[str, str]:
     """Return those of these MACs that are nodes which are served, with their names."""
     config = tree.read(platform.dhcp_config, _ABOUT) or b""
     return {mac: host.name for mac in macs if (host := hosts.served(config, mac=mac)) is not None}
+
+
+def _check(nodes: Sequence[Node], site: Site, platform: Platform) -> tuple[_Served, set[str]]:
+    """Return what is served, and the names of those of the nodes that are already; raise as
+    :func:`add` does."""
+    served = _read(platform)
+    _check_head(served, site, platform)
+    return served, _check_free(nodes, served)
 
 
 def _read(platform: Platform) -> _Served:
@@ -309,15 +340,20 @@ def _apply(
         if path == platform.dhcp_config + tree.UNFINISHED:
             dhcpd.check_hosts(path, hosts.split(served.config)[0], nodes)
 
+    def live(path: str) -> None:
+        if path == platform.exports_file:
+            nfs.extend(served.exports.gone, served.exports.new)
+
     service = platform.dhcp_service
     owed = restarts.owed(service)
     # Until dhcpd has been told, it is not what its configuration says.
     with restarts.owing(service):
-        tree.apply(difference, files, checked)
-        nfs.extend(served.exports.gone, served.exports.new)
+        if platform.exports_file not in (*difference.added, *difference.changed):
+            live(platform.exports_file)
+        tree.apply(difference, files, checked, live=live)
     try:
-        live = [omapi.Host(node.name, node.mac, str(node.ip)) for node in nodes]
-        omapi.make(live, platform.key_file)
+        made = [omapi.Host(node.name, node.mac, str(node.ip)) for node in nodes]
+        omapi.make(made, platform.key_file)
     except omapi.Unreachable as err:
         log.warning("%s; %s has to be restarted for new nodes", err, service)
         return {"outdated": service}
@@ -342,12 +378,3 @@ def _forget(gone: Sequence[hosts.Host], platform: Platform) -> bool:
 def _file(platform: Platform, ip: str) -> str:
     """Return the path of the loader's file for a node of this address."""
     return f"{platform.tftp_root}/{pxelinux.CONFIG}/{pxelinux.hex_name(IPAddress(ip))}"
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Wait for the others that add or remove nodes."""
-    os.makedirs(tree.RUNTIME, mode=0o755, exist_ok=True)
-    with open(f"{tree.RUNTIME}/nodes.lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -61,7 +61,7 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
     files = _files(site, platform, pending, pxelinux.render)
     root = platform.tftp_root
     stale = [path for path in _node_files(f"{root}/{pxelinux.CONFIG}") if path not in files]
-    stale += _stale_answers(site, platform)
+    stale += [*_stale_answers(site, platform), *answers.leftovers(platform)]
     own = [path for path in _image_files(f"{root}/{pxelinux.DIRECTORY}") if path not in files]
     return Plan(files, tuple(stale), tuple(own))
 
@@ -93,15 +93,14 @@ def _files(
     for image in site.images.values():
         kernels[image.name, NEXT_VERSION] = image.kernel or ""
     rendered = render(site, chosen, kernels, _roots(site, there))
-    files: dict[str, tree.Content] = {
-        f"{root}/{path}": content for path, content in rendered.items()
-    }
+    # What nodes' files name is there before they are.
+    files: dict[str, tree.Content] = dict(_loader(platform, strict=pending is None))
     for image in site.images.values():
         of_image = [version for (name, _), version in there.items() if name == image.name]
         is_next = chosen.get(image.name) == NEXT_VERSION
         files.update(_kernels(site, image, root, of_image, is_next))
         files.update(_squashfs(site, image, root, of_image))
-    files.update(_loader(platform, strict=pending is None))
+    files.update((f"{root}/{path}", content) for path, content in rendered.items())
     return files
 
 

@@ -171,16 +171,24 @@ def unused(site: Site) -> list[str]:
     return sorted(left)
 
 
-def with_minion(site: Site, image: Image) -> list[Node]:
-    """Return the nodes of an image that have a snapshot and, in their version, a Salt minion."""
+def with_minion(site: Site, image: Image, *, new: bool = False) -> list[Node]:
+    """Return the nodes of an image that have a snapshot and, in their version, a Salt minion.
+
+    new
+        Also those whose snapshot is yet to be made.
+    """
     place = image_identity.MINION_KEYS
     return [
         node
         for kit, nodes in _kits(site, image, lists.custom(image), True)[0]
         if any(one.path == place for one in kit.identity)
         for node in nodes
-        if os.path.isdir(path_of(node)) and not os.path.islink(path_of(node))
+        if _is_there(node) or (new and not os.path.lexists(path_of(node)))
     ]
+
+
+def _is_there(node: Node) -> bool:
+    return os.path.isdir(path_of(node)) and not os.path.islink(path_of(node))
 
 
 def usage(node: Node) -> int:

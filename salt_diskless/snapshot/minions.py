@@ -4,18 +4,23 @@ the public half leaves it."""
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 import shutil
-from collections.abc import Callable, Collection
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
+from salt_diskless import tree
 from salt_diskless.cluster import Image, Node, Site
-from salt_diskless.disk import flush
+from salt_diskless.disk import flush, write_all
 from salt_diskless.image import identity
 from salt_diskless.snapshot import manage
 
 #: Where a minion has them, below its pki_dir, which the node binds from here.
 _PLACE = f"{manage.IDENTITY}/{os.path.basename(identity.MINION_KEYS)}"
 _PUBLIC = "minion/minion.pub"
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 #: A public key of RSA with 16384 bits has less.
 _MOST = 4096
 _PEM = re.compile(
@@ -23,31 +28,63 @@ _PEM = re.compile(
 )
 
 
-def keys(site: Site, make: Callable[[str], None], but: Collection[str]) -> dict[str, str]:
-    """Make a pair for each node that has a snapshot, a Salt minion in its version, and no pair yet;
-    return the public keys of all nodes that have one.
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A key, and its public half, in PEM."""
+
+    private: bytes = field(repr=False)
+    public: bytes
+
+
+def pairs(
+    site: Site, make: Callable[[str], None], but: Collection[str] = (), *, new: bool = False
+) -> dict[str, Pair]:
+    """Make a pair for each node that has a Salt minion in its version, a snapshot, and no pair yet.
+    It takes a while, and nobody waits for it: :func:`keys` brings them in.
 
     make
         Writes ``minion.pem`` and ``minion.pub`` into a directory.
     but
         Names of nodes that are left alone.
+    new
+        Also for nodes whose snapshot is yet to be made.
+    """
+    made = {}
+    os.makedirs(tree.RUNTIME, mode=0o755, exist_ok=True)
+    for image in site.images.values():
+        for node in manage.with_minion(site, image, new=new):
+            if node.name not in but and _lacks(node):
+                # In memory: a private key of nobody is to be left nowhere.
+                with tempfile.TemporaryDirectory(dir=tree.RUNTIME) as place:
+                    make(place)
+                    halves = [pathlib.Path(place, f"minion.{half}") for half in ("pem", "pub")]
+                    made[node.name] = Pair(*(half.read_bytes() for half in halves))
+    return made
+
+
+def keys(site: Site, made: Mapping[str, Pair], but: Collection[str] = ()) -> dict[str, str]:
+    """Give pairs of :func:`pairs` to the nodes that have none yet; return the public keys of all
+    nodes that have one.
+
+    but
+        As for :func:`pairs`.
     """
     found: dict[str, str] = {}
     for image in site.images.values():
-        nodes = [node for node in manage.with_minion(site, image) if {node.name}.isdisjoint(but)]
+        nodes = [node for node in manage.with_minion(site, image) if node.name not in but]
         if nodes:
             with manage.locked(image):
-                _make(image, nodes, make)
+                _bring_in(image, [node for node in nodes if node.name in made], made)
                 public = {node.name: _public(node) for node in nodes}
             found.update({name: key for name, key in public.items() if key is not None})
     return found
 
 
-def _make(image: Image, nodes: list[Node], make: Callable[[str], None]) -> None:
-    """Make the pairs beside the snapshots, and bring them in when they are on the disk."""
+def _bring_in(image: Image, nodes: list[Node], made: Mapping[str, Pair]) -> None:
+    """Write the pairs beside the snapshots, and bring them in when they are on the disk."""
     base = f"{image.location}/snapshot"
     manage.close_room(base)
-    lacking = [node for node in nodes if not os.path.lexists(f"{manage.path_of(node)}/{_PLACE}")]
+    lacking = [node for node in nodes if _lacks(node)]
     if not lacking:
         return
     room = manage.beside(base)
@@ -56,15 +93,26 @@ def _make(image: Image, nodes: list[Node], make: Callable[[str], None]) -> None:
             place = f"{room}/{node.name}/minion"
             for directory in (os.path.dirname(place), place):
                 os.mkdir(directory, 0o700)
-            make(place)
-            os.chmod(f"{place}/minion.pem", 0o400)
-            os.chmod(f"{place}/minion.pub", 0o644)
+            pair = made[node.name]
+            for half, content, mode in (
+                ("pem", pair.private, 0o400),
+                ("pub", pair.public, 0o644),
+            ):
+                descriptor = os.open(f"{place}/minion.{half}", _NEW_FILE, mode)
+                try:
+                    write_all(descriptor, content)
+                finally:
+                    os.close(descriptor)
         flush([base])
         for node in lacking:
             with manage.own_directory(manage.path_of(node), manage.IDENTITY) as own:
                 os.rename(f"{room}/{node.name}", os.path.basename(_PLACE), dst_dir_fd=own)
     finally:
         shutil.rmtree(room)
+
+
+def _lacks(node: Node) -> bool:
+    return not os.path.lexists(f"{manage.path_of(node)}/{_PLACE}")
 
 
 def _public(node: Node) -> str | None:

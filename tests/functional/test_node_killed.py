@@ -1,0 +1,176 @@
+"""A call that adds a node is killed wherever it changes something: nothing names what is not there,
+no file is half written, and the next call, or the next run, does the rest."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import sys
+
+import pytest
+
+from salt_diskless import swapfiles, tree
+from salt_diskless.services import nfs, omapi
+from tests.functional.test_node import LEASES, NEW, REGISTRY, apply, served, with_nodes
+from tests.functional.wire import running_dhcpd, segment
+
+__all__ = ["segment", "served"]
+pytestmark = pytest.mark.any_salt
+
+NODE = {**NEW, "swap": {"kind": "nfs", "size": "16M"}}
+#: What changes a disk, or has another program do something: Python's audit events (sys.audit).
+CHANGES = frozenset(
+    {"os.rename", "os.mkdir", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.chmod"}
+    | {"os.chown", "os.setxattr", "os.truncate", "os.utime", "subprocess.Popen"}
+)
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def killed_at(number: int, call) -> bool:
+    """Do something in a process that is killed right before its change of that number, or, where
+    that is a write(2), in the middle of it; tell whether it was killed."""
+    pid = os.fork()
+    if pid == 0:
+        left = number
+
+        def is_last() -> bool:
+            nonlocal left
+            left -= 1
+            return left == 0
+
+        def die() -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def step(event: str, arguments: tuple) -> None:
+            changes = event in CHANGES or (event == "open" and (arguments[2] or 0) & WRITES)
+            if changes and is_last():
+                die()
+
+        def half(descriptor: int, content: bytes, write=os.write) -> int:
+            if is_last():
+                write(descriptor, content[: len(content) // 2])
+                die()
+            return write(descriptor, content)
+
+        code = 1
+        try:
+            os.write = half
+            sys.addaudithook(step)
+            call()
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+class Server:
+    """What a boot server has for the node, as far as it goes."""
+
+    def __init__(self, pillar: dict):
+        names = pillar["lookup"]
+        self.config = pathlib.Path(names["dhcp_config"])
+        self.key = str(self.config.with_name("diskless-omapi.key"))
+        self.exports = pathlib.Path("/etc/exports.d/diskless.exports")
+        self.loader = pathlib.Path(names["tftp_root"], "linux-install/pxelinux.cfg/0A4D0032")
+        self.answer = pathlib.Path(names["tftp_root"], REGISTRY, "01-52-54-00-77-00-50")
+        self.location = pathlib.Path(pillar["images"]["tiny"]["location"])
+
+    def files(self) -> dict[str, bytes | None]:
+        paths = (self.config, self.exports, self.loader, self.answer)
+        return {path.name: path.read_bytes() if path.exists() else None for path in paths}
+
+    def exported(self) -> set[str]:
+        return {export.path for export in nfs.table() if export.client == "10.77.0.50"}
+
+    def snapshot(self) -> set[str]:
+        """Return all that is in the node's snapshot."""
+        place = self.location / "snapshot/node004"
+        return {str(path.relative_to(place)) for path in place.rglob("*")}
+
+    def swap(self) -> int:
+        path = self.location / "swap/node004/swapfile"
+        return path.stat().st_size if path.exists() else 0
+
+    def is_known(self) -> bool:
+        """Tell whether the running dhcpd has it."""
+        return bool(omapi.known([f"node004_{NEW['mac'].replace(':', '')}"], self.key))
+
+    def check(self, before, after, exported, snapshot, number) -> frozenset[str]:
+        """Fail where something names what is not there, or is neither as it was nor as it is to be;
+        return what is as it is to be."""
+        now = self.files()
+        for name, content in now.items():
+            assert content in (before[name], after[name]), (number, name)
+        done = frozenset(name for name in now if now[name] == after[name])
+        if done:
+            assert (self.snapshot(), self.swap()) == (snapshot, 16 << 20), number
+        if self.loader.name in done:
+            assert self.exported() == exported, number
+        if self.config.name in done:
+            assert self.loader.name in done, number
+        if self.is_known():
+            assert self.config.name in done, number
+        if self.answer.name in done:
+            assert self.is_known(), number
+        return done
+
+
+def test_killed_at_each_change_it_leaves_nothing_that_names_what_is_not_there(
+    salt_call, served, golden, segment, monkeypatch
+):
+    """After each kill the node is added again; and where that left half a file, once more, with a
+    run instead."""
+    (golden / "etc/salt").mkdir()
+    (golden / "etc/salt/minion").touch()
+    apply(salt_call, served)
+    # The swap file at one go.
+    monkeypatch.setattr(swapfiles, "_ZEROS", memoryview(bytes(16 << 20)))
+    server = Server(served)
+    call = salt_call(served).modules
+    with running_dhcpd(server.config, LEASES):
+        before = server.files()
+        add = lambda: call["diskless_node.add"]({"node004": NODE}, keys=True)  # noqa: E731
+        public = add()["keys"]["node004"]
+        after, exported, snapshot = server.files(), server.exported(), server.snapshot()
+        assert "BEGIN" in public and server.is_known() and len(exported) >= 3
+
+        def take_away() -> None:
+            call["diskless_node.remove"]("node004")
+            server.answer.unlink(missing_ok=True)
+            for part in ("snapshot", "swap"):
+                shutil.rmtree(server.location / part / "node004")
+            assert (server.files(), server.exported()) == (before, set())
+
+        number, reached = 0, set()
+        while True:
+            take_away()
+            number += 1
+            if not killed_at(number, add):
+                break
+            reached.add(server.check(before, after, exported, snapshot, number))
+            half = half_written(golden.parent)
+            assert "BEGIN" in add()["keys"]["node004"]
+            assert server.files() == after, number
+            assert (server.exported(), server.snapshot()) == (exported, snapshot), number
+            assert server.is_known(), number
+            if half:
+                take_away()
+                assert killed_at(number, add) and half_written(golden.parent) == half
+                apply(salt_call, with_nodes(served, node004=NODE))
+                assert half_written(golden.parent) == [], number
+                now = server.files()
+                assert {**now, server.answer.name: None} == {**after, server.answer.name: None}
+                assert server.exported() == exported
+                add()
+    # One file after the other has come: exports, loader, DHCP host; the answer is the last change.
+    assert len(reached) == 4 and number > 60, (number, reached)
+
+
+def half_written(place: pathlib.Path) -> list[pathlib.Path]:
+    """Return what a killed writer has left."""
+    places = (place, pathlib.Path("/etc/exports.d"))
+    return [path for place in places for path in place.rglob(f"*{tree.UNFINISHED}")]
