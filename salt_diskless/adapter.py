@@ -15,12 +15,14 @@ from salt.exceptions import CommandExecutionError
 from salt_diskless.cluster import Cluster, DisklessError, Site, parse
 from salt_diskless.platform import Platform
 from salt_diskless.platform import of as platform_of
+from salt_diskless.services import told
 
 #: Key of ``__context__``: in test mode, the images that would get a new version in this run.
 PENDING = "diskless.pending_images"
 
-#: The last pillar that was parsed: the object that it came as, its plain data, what came of it.
-_parsed: tuple[Any, dict[str, Any], Cluster] | None = None
+#: The last pillar that was parsed: the object that it came as, its plain data, what the registry
+#: told since, and what came of it.
+_parsed: tuple[Any, dict[str, Any], told.News, Cluster] | None = None
 #: The last site, and the cluster and the minion that it is of.
 _site: tuple[Cluster, str, Site] | None = None
 
@@ -47,19 +49,29 @@ def _plain(value: Any) -> Any:
 
 
 def cluster(dunder_pillar: Any) -> Cluster:
-    """Return the checked cluster of the caller's ``__pillar__``.
+    """Return the checked cluster of the caller's ``__pillar__``, and of what the master's registry
+    told this boot server since that was compiled.
 
     It is parsed once for any number of states: Salt hands on the same object, or an equal one.
     Raises :class:`ClusterError` with all that is wrong.
     """
     global _parsed  # noqa: PLW0603
     raw = dunder_pillar.get("diskless")
-    if _parsed is not None and raw is _parsed[0]:
-        return _parsed[2]
+    news = told.since(_number(raw))
+    if _parsed is not None and raw is _parsed[0] and news == _parsed[2]:
+        return _parsed[3]
     data = pillar(dunder_pillar)
-    if _parsed is None or _parsed[1] != data:
-        _parsed = (raw, data, parse(data))
-    return _parsed[2]
+    if _parsed is None or _parsed[1:3] != (data, news):
+        nodes = told.over(data.get("nodes"), news)
+        _parsed = (raw, data, news, parse({**data, "nodes": nodes} if news else data))
+    return _parsed[3]
+
+
+def _number(raw: Any) -> int:
+    """Return how far the registry had counted when a pillar was compiled: 0 where it had not."""
+    registry = raw.get("registry") if isinstance(raw, Mapping) else None
+    number = registry.get("number") if isinstance(registry, Mapping) else None
+    return number if isinstance(number, int) else 0
 
 
 def cluster_of(dunder_pillar: Any, nodes: Mapping[str, Any]) -> Cluster:

@@ -62,9 +62,12 @@ class _Todo:
         return sum(node.settings.swap.bytes for node in self.new)
 
 
-def managed(site: Site, *, test: bool = False) -> dict[str, object]:
+def managed(now: Callable[[], Site], *, test: bool = False) -> dict[str, object]:
     """Give the nodes that swap over NFS their files, and take them from the others.
 
+    now
+        Returns the boot server's site. It is asked once more when nobody else can add a node's
+        file: one that was added meanwhile keeps it.
     test
         Touch nothing.
 
@@ -73,6 +76,7 @@ def managed(site: Site, *, test: bool = False) -> dict[str, object]:
     directories, which are exported, are made all the same), and, after all others are done, for the
     nodes that could not be dealt with, by reason.
     """
+    site = now()
     images = [
         site.images[name]
         for name in sorted(site.images)
@@ -83,6 +87,7 @@ def managed(site: Site, *, test: bool = False) -> dict[str, object]:
         if not test:
             for image in images:
                 locks.enter_context(_locked(image))
+            site = now()
         todos = [_todo(site, image) for image in images]
         if not test:
             for todo in todos:

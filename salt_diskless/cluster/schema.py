@@ -388,6 +388,7 @@ class ConflictIn(_Strict):
 class RegistryIn(_Strict):
     rules: dict[Name, RuleIn] = {}
     conflicts: list[ConflictIn] = []
+    number: Annotated[int, Field(strict=True, ge=0)] = 0
 
 
 class EntryIn(_Strict):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
 from salt_diskless.boot import dhcpd as text
-from salt_diskless.services import dhcpd
+from salt_diskless.services import dhcpd, nodes
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -77,13 +77,14 @@ def apply_(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_dhcpd.apply test=True
     """
-    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
-    files = dhcpd.files(site, names)
-    difference = dhcpd.difference(files, names)
-    changes = dhcpd.folded(site, difference, names)
-    if not test:
-        dhcpd.apply(difference, files, names)
-    return changes
+    with nodes.alone(test):
+        names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+        files = dhcpd.files(site, names)
+        difference = dhcpd.difference(files, names)
+        changes = dhcpd.folded(site, difference, names)
+        if not test:
+            dhcpd.apply(difference, files, names)
+        return changes
 
 
 @adapter.execution

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from salt_diskless import adapter, tree
 from salt_diskless.boot import exports as text
 from salt_diskless.command import CommandFailed
-from salt_diskless.services import nfs, restarts
+from salt_diskless.services import nfs, nodes, restarts
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -80,15 +80,16 @@ def apply_(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_nfs.apply test=True
     """
-    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
-    wanted = nfs.wanted(site)
-    change, files = nfs.difference(wanted, names)
-    drift = nfs.drift(site, wanted)
-    changes = nfs.folded(change, drift)
-    if changes and not test:
-        nfs.apply(change, files, names)
-        nfs.verify(site)
-    return changes
+    with nodes.alone(test):
+        names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+        wanted = nfs.wanted(site)
+        change, files = nfs.difference(wanted, names)
+        drift = nfs.drift(site, wanted)
+        changes = nfs.folded(change, drift)
+        if changes and not test:
+            nfs.apply(change, files, names)
+            nfs.verify(site)
+        return changes
 
 
 @adapter.execution

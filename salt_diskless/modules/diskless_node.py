@@ -60,7 +60,7 @@ def show(name: str) -> dict[str, str | None]:
 
 
 @adapter.execution
-def add(nodes: Mapping[str, Any], keys: bool = False) -> dict[str, Any]:
+def add(nodes: Mapping[str, Any], keys: bool = False, number: int | None = None) -> dict[str, Any]:
     """
     Serve nodes beside those that are served already: write their loaders' files, snapshots,
     exports and DHCP hosts, and have exportfs and the running dhcpd take them, without a restart.
@@ -76,6 +76,9 @@ def add(nodes: Mapping[str, Any], keys: bool = False) -> dict[str, Any]:
     keys
         Make the keys of their Salt minions, too, as ``diskless_snapshot.minion_keys`` does: the
         master's registry asks for it, and lets them in.
+    number
+        How far the registry has counted, when it tells: a run that goes by an older pillar serves
+        these nodes, too.
 
     Returns the changes, nodes folded; below ``outdated`` the service that is to be restarted all
     the same, where dhcpd cannot be told while it runs; below ``keys`` the public keys, by node.
@@ -90,18 +93,26 @@ def add(nodes: Mapping[str, Any], keys: bool = False) -> dict[str, Any]:
     if not isinstance(nodes, Mapping) or not nodes:
         raise DisklessError(f"nodes: found {shown(nodes)}; give a mapping, name to settings")
     cluster = adapter.cluster_of(__pillar__, nodes)
-    names = adapter.platform(__grains__, __pillar__)
-    return served.add(cluster, __opts__["id"], names, adapter.make_pair if keys else None)
+    return served.add(
+        cluster,
+        __opts__["id"],
+        adapter.platform(__grains__, __pillar__),
+        adapter.make_pair if keys else None,
+        None if number is None else (_number(number), nodes),
+    )
 
 
 @adapter.execution
-def remove(names: list[str] | str) -> dict[str, Any]:
+def remove(names: list[str] | str, number: int | None = None) -> dict[str, Any]:
     """
     Serve nodes no more: take their loaders' files, exports and DHCP hosts away. Their snapshots
     stay. What the pillar still lists comes back with the next ``state.apply diskless``.
 
     names
         A node set, or a list of names.
+    number
+        How far the registry has counted, when it tells: a run that goes by an older pillar does not
+        serve these nodes, either.
 
     Returns the changes, nodes folded; below ``outdated`` the service that the next
     ``state.apply diskless`` restarts, since dhcpd has some of them from its configuration.
@@ -116,7 +127,8 @@ def remove(names: list[str] | str) -> dict[str, Any]:
         wanted = expand(names) if isinstance(names, str) else [*names]
     except ValueError as err:
         raise DisklessError(f"names: found {shown(names)}; give a node set ({err})") from err
-    return served.remove(wanted, adapter.platform(__grains__, __pillar__))
+    told_by = None if number is None else (_number(number), dict.fromkeys(wanted))
+    return served.remove(wanted, adapter.platform(__grains__, __pillar__), told_by)
 
 
 @adapter.execution
@@ -251,6 +263,12 @@ def forget(macs: list[str] | str) -> dict[str, Any]:
     """
     forgotten = served.forget(_macs(macs), adapter.platform(__grains__, __pillar__))
     return {"forgotten": forgotten} if forgotten else {}
+
+
+def _number(given: object) -> int:
+    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+        raise DisklessError(f"number: found {shown(given)}; give what the registry has counted")
+    return given
 
 
 def _macs(given: list[str] | str) -> list[str]:

@@ -44,7 +44,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_swap.apply test=True
     """
-    return swapfiles.managed(adapter.site(__pillar__, __opts__), test=test)
+    return swapfiles.managed(lambda: adapter.site(__pillar__, __opts__), test=test)
 
 
 @adapter.execution

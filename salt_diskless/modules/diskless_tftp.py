@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
-from salt_diskless.services import restarts, tftp
+from salt_diskless.services import nodes, restarts, tftp
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -71,14 +71,15 @@ def apply_(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_tftp.apply test=True
     """
-    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
-    pending = frozenset(__context__.get(adapter.PENDING, ())) if test else None
-    plan = tftp.plan(site, names, pending)
-    difference = plan.difference()
-    changes = tftp.folded(site, difference, names)
-    if not test:
-        tree.apply(difference, plan.files, own_below=tftp.directory(names))
-    return changes
+    with nodes.alone(test):
+        names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+        pending = frozenset(__context__.get(adapter.PENDING, ())) if test else None
+        plan = tftp.plan(site, names, pending)
+        difference = plan.difference()
+        changes = tftp.folded(site, difference, names)
+        if not test:
+            tree.apply(difference, plan.files, own_below=tftp.directory(names))
+        return changes
 
 
 @adapter.execution

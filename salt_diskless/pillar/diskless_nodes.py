@@ -8,11 +8,12 @@ In the master's configuration:
     ext_pillar:
       - diskless_nodes: {}
 
-They stand in ``diskless:nodes`` beside those that the pillar lists by hand. A node that is listed
-by hand with the same name and MAC is left out here. Where the registry contradicts the pillar, the
-pillar's nodes are the ones that stand there, and every check of the pillar (``diskless.validate``,
-``state.apply diskless``) is an error that names both. The master's own pillar, which orchestrations
-go by, has the nodes of all boot servers.
+They stand in ``diskless:nodes`` beside those that the pillar lists by hand, and how far the
+registry has counted in ``diskless:registry:number``. A node that is listed by hand with the same
+name and MAC is left out here. Where the registry contradicts the pillar, the pillar's nodes are the
+ones that stand there, and every check of the pillar (``diskless.validate``, ``state.apply
+diskless``) is an error that names both. The master's own pillar, which orchestrations go by, has
+the nodes of all boot servers.
 """
 
 from __future__ import annotations
@@ -30,22 +31,26 @@ __virtualname__ = "diskless_nodes"
 
 def ext_pillar(minion_id: str, pillar: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
     """Return the nodes of one boot server, below ``diskless``; empty for every other minion."""
+    # In an external pillar this is the master's own id.
+    own = minion_id == __opts__["id"]
+    by_hand = pillar.get("diskless") or {}
     with store_of(__opts__).read() as tx:
-        # In an external pillar this is the master's own id.
-        own = minion_id == __opts__["id"]
         nodes = [node for node in tx.nodes(None if own else minion_id) if node.mac is not None]
-    if not nodes:
+        number = tx.number()
+    if not nodes and not (number and (own or minion_id in (by_hand.get("servers") or ()))):
         return {}
-    by_hand = listed((pillar.get("diskless") or {}).get("nodes"))
+    there = listed(by_hand.get("nodes"))
     given, conflicts = {}, []
     for node in nodes:
-        problem = by_hand.conflict(node.name, node.mac, node.ip)
+        problem = there.conflict(node.name, node.mac, node.ip)
         if problem is not None:
             text = {"path": problem.path, "found": problem.found, "right": problem.right}
             conflicts.append(text)
-        elif not by_hand.same(node.name, node.mac):
+        elif not there.same(node.name, node.mac):
             given[node.name] = node.as_pillar()
     found: dict[str, Any] = {"nodes": given} if given else {}
+    # A boot server that has been told of something later knows that this pillar is older.
+    found["registry"] = {"number": number}
     if conflicts:
-        found["registry"] = {"conflicts": conflicts}
-    return {"diskless": found} if found else {}
+        found["registry"]["conflicts"] = conflicts
+    return {"diskless": found}

@@ -32,9 +32,10 @@ LONGEST = 30.0
 #: How many nodes or machines one call has at most.
 CHUNK = 1000
 
-#: Has a boot server call a function with one argument. Raises :class:`Unreachable` when it does not
-#: answer, another :class:`DisklessError` when it refuses.
-Tell = Callable[[str, str, Any], Any]
+#: Has a boot server call a function with one argument; the number is how far the registry has
+#: counted. Raises :class:`Unreachable` when it does not answer, another :class:`DisklessError` when
+#: it refuses.
+Tell = Callable[[str, str, Any, int], Any]
 
 #: The order matters: a name, an address or a MAC is free when the one that had it is gone.
 _ORDER = ("remove", "forget", "add", "reject")
@@ -85,11 +86,22 @@ def burst(store: Store, desk: Callable[[], Desk], tell: Tell) -> dict[str, Any]:
             if not mine:
                 return said
             quiet(store)
-            apply_rules(store, desk())
-            said = deliver(store, tell)
+            try:
+                apply_rules(store, desk())
+            finally:
+                # What is decided does not wait for a pillar that is wrong.
+                said = deliver(store, tell)
         with store.read() as tx:
             if not tx.waiting():
                 return said
+
+
+def owed(store: Store, desk: Callable[[], Desk], tell: Tell) -> dict[str, Any]:
+    """Do what :func:`burst` does where something is left: somebody was killed, or a boot server was
+    down."""
+    with store.read() as tx:
+        left = tx.waiting() or tx.deliveries()
+    return burst(store, desk, tell) if left else {}
 
 
 def now(store: Store, tell: Tell) -> dict[str, Any]:
@@ -175,17 +187,18 @@ def _deliver(
     for number, (action, some) in enumerate(batches := list(_batches(orders))):
         try:
             with store.read() as tx:
-                argument = _argument(tx, action, some)
-            answer = tell(server, f"diskless_node.{action}", argument) if argument else None
+                argument, counted = _argument(tx, action, some), tx.number()
+            function = f"diskless_node.{action}"
+            answer = tell(server, function, argument, counted) if argument else None
         except Unreachable as err:
-            log.error("diskless: %s", err)
+            _complain(some, err)
             with store.write() as tx:
                 for _, left in batches[number:]:
                     tx.undelivered(left)
             yield "problem", [str(err)]
             return
         except DisklessError as err:
-            log.error("diskless: %s", err)
+            _complain(some, err)
             with store.write() as tx:
                 tx.undelivered(some)
             yield "problem", [str(err)]
@@ -199,6 +212,12 @@ def _deliver(
         yield action, [order.subject for order in some]
         if isinstance(answer, Mapping) and "outdated" in answer:
             yield "outdated", [str(answer["outdated"])]
+
+
+def _complain(orders: Sequence[Delivery], err: DisklessError) -> None:
+    """Say once what keeps orders from being done: they are tried again and again."""
+    is_new = any(order.tries == 0 for order in orders)
+    log.log(logging.ERROR if is_new else logging.DEBUG, "diskless: %s", err)
 
 
 def _batches(orders: Sequence[Delivery]) -> Iterator[tuple[str, list[Delivery]]]:

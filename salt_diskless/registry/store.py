@@ -383,6 +383,12 @@ class Transaction:
         rows = self._ask("SELECT number, server, action, subject, tries FROM delivery ORDER BY 1")
         return [Delivery(*row) for row in rows]
 
+    def number(self) -> int:
+        """Return how many orders there have been: what was decided until now has a number up to
+        this one, what is decided later a higher one."""
+        row = self._ask("SELECT seq FROM sqlite_sequence WHERE name = 'delivery'").fetchone()
+        return row[0] if row else 0
+
     def delivered(self, done: Iterable[Delivery]) -> None:
         """Note that a boot server has done this. What was ordered again meanwhile stays."""
         self._connection.executemany(

@@ -131,6 +131,27 @@ def react(tag: str, data: Any) -> dict[str, Any]:
         return {}
 
 
+def tell() -> dict[str, Any]:
+    """
+    Tell boot servers what was decided and they have yet to be told, and have the rules look at
+    machines that announced themselves: what is left when somebody was killed, or a boot server was
+    down. The master's schedule does it each minute (``docs/registry.md``).
+
+    Returns what they were told; nothing when nothing is left, or when somebody is at it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run diskless.tell
+    """
+    try:
+        return deliver.owed(store_of(__opts__), lambda: _desk(test=False), _tell_one)
+    except (DisklessError, CommandExecutionError) as err:
+        log.error("diskless: %s", err)
+        return {}
+
+
 @adapter.salt_error()
 def register(
     mac: str,
@@ -503,15 +524,16 @@ def _tell(test: bool) -> dict[str, Any]:
     return {"servers": said} if said else {}
 
 
-def _tell_one(server: str, function: str, argument: Any) -> Any:
+def _tell_one(server: str, function: str, argument: Any, number: int) -> Any:
     # What is added gets its minion's keys with that, and they are let in before it boots.
     adds = function == "diskless_node.add"
+    of_nodes = {"number": number} if adds or function == "diskless_node.remove" else {}
+    named = {**of_nodes, "keys": True} if adds else of_nodes
     try:
-        answer = _call(server, function, [argument], {"keys": True} if adds else None)
+        answer = _call(server, function, [argument], named)
     except deliver.Unreachable as err:
         raise deliver.Unreachable(
-            f"{err}; what was decided is kept, and its next highstate or the next decision brings "
-            "it there"
+            f"{err}; what was decided is kept, and told as soon as it answers"
         ) from None
     if adds and isinstance(answer, dict):
         offered = answer.pop("keys", {})

@@ -37,7 +37,7 @@ from salt_diskless.image.needs import needs_of
 from salt_diskless.image.serving import unserved
 from salt_diskless.image.versions import require_published
 from salt_diskless.platform import Platform
-from salt_diskless.services import answers, dhcpd, nfs, omapi, restarts, tftp
+from salt_diskless.services import answers, dhcpd, nfs, omapi, restarts, tftp, told
 from salt_diskless.snapshot import manage, minions
 from salt_diskless.watch import store
 
@@ -63,6 +63,7 @@ def add(
     minion_id: str,
     platform: Platform,
     make_keys: Callable[[str], None] | None = None,
+    told_by: tuple[int, told.News] | None = None,
 ) -> dict[str, object]:
     """Serve nodes too, and return the changes with nodes folded; below ``outdated`` is the service
     that has to be restarted all the same.
@@ -77,6 +78,9 @@ def add(
     make_keys
         As :func:`minions.pairs` takes it: makes the keys of their minions. Below ``keys`` are the
         public ones then.
+    told_by
+        What the master's registry tells of them, as :func:`told.note` takes it; None: somebody adds
+        them by hand, and the next pillar decides.
 
     Raises :class:`ClusterError` where a name, MAC or address is another node's, and
     :class:`DisklessError` where this server does not serve others like them yet. Then nothing was
@@ -95,6 +99,7 @@ def add(
     with alone():
         served, known = _check(nodes, site, platform)
         loaders = tftp.node_files(site, platform)
+        _note(site.nodes, told_by)
         manage.managed(site, some=True)
         keys = None if make_keys is None else minions.keys(site, pairs)
         swapfiles.add(site)
@@ -124,11 +129,19 @@ def add(
     return changes
 
 
-def remove(names: Iterable[str], platform: Platform) -> dict[str, object]:
+def remove(
+    names: Iterable[str], platform: Platform, told_by: tuple[int, told.News] | None = None
+) -> dict[str, object]:
     """Serve these nodes no more, and return the changes with nodes folded; below ``outdated`` is
-    the service that has to be restarted. Snapshots stay."""
+    the service that has to be restarted. Snapshots stay.
+
+    told_by
+        As for :func:`add`.
+    """
+    names = list(names)
     with alone():
         served = _read(platform)
+        _note(names, told_by)
         gone, paths = [], []
         for name in names:
             host = hosts.served(served.config, name=name)
@@ -159,8 +172,12 @@ def remove(names: Iterable[str], platform: Platform) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Wait for the others that add or remove nodes."""
+def alone(test: bool = False) -> Iterator[None]:
+    """Wait for the others that add or remove nodes, or make all of them what a pillar says; in test
+    mode, for nobody."""
+    if test:
+        yield
+        return
     os.makedirs(tree.RUNTIME, mode=0o755, exist_ok=True)
     with open(f"{tree.RUNTIME}/nodes.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -225,6 +242,13 @@ def listed_of(platform: Platform, macs: Iterable[str]) -> dict[str, str]:
     """Return those of these MACs that are nodes which are served, with their names."""
     config = tree.read(platform.dhcp_config, _ABOUT) or b""
     return {mac: host.name for mac in macs if (host := hosts.served(config, mac=mac)) is not None}
+
+
+def _note(names: Iterable[str], told_by: tuple[int, told.News] | None) -> None:
+    if told_by is None:
+        told.drop(names)
+    else:
+        told.note(*told_by)
 
 
 def _check(nodes: Sequence[Node], site: Site, platform: Platform) -> tuple[_Served, set[str]]:

@@ -3,6 +3,7 @@ no file is half written, and the next call, or the next run, does the rest."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -12,7 +13,7 @@ import sys
 import pytest
 
 from salt_diskless import swapfiles, tree
-from salt_diskless.services import nfs, omapi
+from salt_diskless.services import nfs, omapi, told
 from tests.functional.test_node import LEASES, NEW, REGISTRY, apply, served, with_nodes
 from tests.functional.wire import running_dhcpd, segment
 
@@ -133,7 +134,7 @@ def test_killed_at_each_change_it_leaves_nothing_that_names_what_is_not_there(
     call = salt_call(served).modules
     with running_dhcpd(server.config, LEASES):
         before = server.files()
-        add = lambda: call["diskless_node.add"]({"node004": NODE}, keys=True)  # noqa: E731
+        add = lambda: call["diskless_node.add"]({"node004": NODE}, keys=True, number=5)  # noqa: E731
         public = add()["keys"]["node004"]
         after, exported, snapshot = server.files(), server.exported(), server.snapshot()
         assert "BEGIN" in public and server.is_known() and len(exported) >= 3
@@ -143,6 +144,8 @@ def test_killed_at_each_change_it_leaves_nothing_that_names_what_is_not_there(
             server.answer.unlink(missing_ok=True)
             for part in ("snapshot", "swap"):
                 shutil.rmtree(server.location / part / "node004")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(told.PATH)
             assert (server.files(), server.exported()) == (before, set())
 
         number, reached = 0, set()

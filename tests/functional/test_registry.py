@@ -72,7 +72,8 @@ def test_a_boot_server_has_its_nodes_and_nobody_else_has_any(ext_pillar, accept,
     assert ext_pillar("bootserver", {"diskless": pillar}) == {}
     node = accept(5, "node005", "10.77.0.50")
     more = ext_pillar("bootserver", {"diskless": pillar})
-    assert more == {"diskless": {"nodes": {"node005": node.as_pillar()}}}
+    numbered = {"registry": {"number": 1}}
+    assert more == {"diskless": {"nodes": {"node005": node.as_pillar()}, **numbered}}
     assert "node005" in parse(merged(pillar, more)).nodes
     # The master's orchestrations see all of the cluster.
     assert ext_pillar("boss_master", {"diskless": pillar}) == more
@@ -81,12 +82,23 @@ def test_a_boot_server_has_its_nodes_and_nobody_else_has_any(ext_pillar, accept,
     assert ext_pillar("bootserver", {}) == more
 
 
+def test_a_boot_server_without_nodes_any_more_knows_how_far_the_registry_has_counted(
+    ext_pillar, accept, pillar, store
+):
+    node = accept(5, "node005", "10.77.0.50")
+    Desk(store, pillar).forget([node.name])
+    assert ext_pillar("bootserver", {"diskless": pillar}) == {
+        "diskless": {"registry": {"number": 3}}
+    }
+    assert ext_pillar("golden", {"diskless": pillar}) == {}
+
+
 def test_what_the_pillar_lists_wins_and_a_conflict_is_an_error_of_every_state(
     ext_pillar, accept, pillar, salt_call
 ):
     node = accept(5, "node005", "10.77.0.50")
     pillar["nodes"]["node005"] = {"mac": node.mac, "ip": "10.77.0.51", "profile": "compute"}
-    assert ext_pillar("bootserver", {"diskless": pillar}) == {}
+    assert "nodes" not in ext_pillar("bootserver", {"diskless": pillar})["diskless"]
     for name, settings in (
         ("node005", {"mac": mac(6), "ip": "10.77.0.51"}),
         ("node006", {"mac": mac(5), "ip": "10.77.0.51"}),

@@ -33,7 +33,7 @@ def _told(what, argument):
     return {}
 
 
-def add(nodes, keys=False):
+def add(nodes, keys=False, number=None):
     _told("add", nodes)
     with open(__opts__["pki_dir"] + "/minion.pub") as stream:
         key = stream.read()
@@ -41,7 +41,7 @@ def add(nodes, keys=False):
     return {"keys": dict.fromkeys([*nodes, "somebody"], key)} if keys else {}
 
 
-def remove(names):
+def remove(names, number=None):
     return _told("remove", names)
 
 

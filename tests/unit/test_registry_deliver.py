@@ -23,15 +23,17 @@ class Servers:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, object]] = []
+        self.numbers: list[int] = []
         self.down: set[str] = set()
         self.refuse: set[str] = set()
 
-    def tell(self, server: str, function: str, argument: object) -> None:
+    def tell(self, server: str, function: str, argument: object, number: int) -> None:
         if server in self.down:
             raise Unreachable(f"{server}: no answer")
         if self.refuse & {*argument}:
             raise DisklessError(f"{server}: not with me")
         self.told.append((server, function.partition(".")[2], argument))
+        self.numbers.append(number)
 
 
 @pytest.fixture
@@ -71,11 +73,11 @@ def test_what_comes_while_servers_are_told_is_told_after_that(store, servers):
     """Whoever finds the lock taken goes away, so the one that has it must look again."""
     late = []
 
-    def tell(server: str, function: str, argument: object) -> None:
+    def tell(server: str, function: str, argument: object, number: int) -> None:
         if not late:
             announce(store, 2)
             late.append(deliver.burst(store, lambda: desk(store, registry=RULE), servers.tell))
-        servers.tell(server, function, argument)
+        servers.tell(server, function, argument, number)
 
     announce(store, 1)
     deliver.burst(store, lambda: desk(store, registry=RULE), tell)
@@ -158,6 +160,65 @@ def test_a_node_follows_its_network_to_another_server(store, servers):
     told = sorted((*told[:2], *told[2]) for told in servers.told)
     assert told == [("node002", "remove", "node001"), ("node003", "add", "node001")]
     assert content(store)[1][0].server == "node003"
+
+
+def test_a_pillar_that_counts_as_far_as_an_order_has_what_was_ordered(store, servers):
+    """And one that counts less far may lack it."""
+    for number in range(3):
+        with store.read() as tx:
+            before = tx.number()
+        accept(store, number)
+        deliver.now(store, servers.tell)
+        with store.read() as tx:
+            assert before < servers.numbers[-1] == tx.number()
+    desk(store).forget(["node002"])
+    with store.read() as tx:
+        before = tx.number()
+    deliver.now(store, servers.tell)
+    assert servers.numbers[2] < servers.numbers[3] == before
+    desk(store).forget(["node001"], test=True)
+    with store.read() as tx:
+        assert tx.number() == before
+
+
+def test_what_was_decided_is_told_although_the_pillar_is_wrong(store, servers):
+    accept(store, 1)
+    announce(store, 2)
+
+    def wrong():
+        raise DisklessError("the pillar is wrong")
+
+    with pytest.raises(DisklessError, match="the pillar is wrong"):
+        deliver.burst(store, wrong, servers.tell)
+    assert [[*told[2]] for told in servers.told] == [["node001"]]
+
+
+def test_what_is_owed_is_told_and_where_nothing_is_nobody_is_asked(store, servers):
+    def nobody():
+        raise AssertionError("no pillar is looked at")
+
+    assert deliver.owed(store, nobody, servers.tell) == {}
+    servers.down = {"node002"}
+    accept(store, 1)
+    deliver.now(store, servers.tell)
+    servers.down = set()
+    assert deliver.owed(store, lambda: desk(store), servers.tell) == {"node002": {"add": "node001"}}
+    assert deliver.owed(store, nobody, servers.tell) == {}
+    announce(store, 2)
+    deliver.owed(store, lambda: desk(store, registry=RULE), servers.tell)
+    assert [[*told[2]] for told in servers.told] == [["node001"], ["n001"]]
+    assert deliver.owed(store, nobody, servers.tell) == {}
+
+
+def test_a_server_that_stays_down_is_complained_of_once(store, servers, monkeypatch):
+    said = []
+    monkeypatch.setattr(deliver.log, "handle", lambda record: said.append(record.levelname))
+    servers.down = {"node002"}
+    accept(store, 1)
+    deliver.now(store, servers.tell)
+    deliver.owed(store, lambda: desk(store), servers.tell)
+    deliver.owed(store, lambda: desk(store), servers.tell)
+    assert said.count("ERROR") == 1
 
 
 def _die_telling(path: str, ready) -> None:
