@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import sqlite3
+import subprocess
 import time
 
 import pytest
@@ -15,7 +16,7 @@ import salt.loader
 
 from salt_diskless.watch import store
 from tests.functional.test_node import LEASES, apply
-from tests.functional.wire import ask, running_dhcpd, segment
+from tests.functional.wire import ask, running_dhcpd, running_tftpd, segment
 
 __all__ = ["segment"]
 
@@ -244,6 +245,63 @@ def test_a_real_dhcpds_lines_tell_of_a_real_machine(look, served, journal, segme
         ask(segment, "52:54:00:77:00:03", tmp_path / "udhcpc.script")
         journal.add(*log.read_text().splitlines())
     assert [(event["mac"], event["ip"]) for event in look()] == [(STRANGER, stranger["ip"])]
+
+
+def test_a_real_tftpds_lines_tell_what_a_machine_said_and_how_far_a_node_got(
+    salt_call, look, served, journal, segment, tmp_path, monkeypatch
+):
+    """The lines of both daemons, as they are."""
+    root, config = (pathlib.Path(served["lookup"][key]) for key in ("tftp_root", "dhcp_config"))
+    call = salt_call(served)
+    version = call.modules["diskless_image.list"]()["tiny"]["published"]
+    monkeypatch.setitem(call.modules.pack["__salt__"], "service.status", lambda name: True)
+    script, node, log = tmp_path / "udhcpc.script", "52:54:00:77:00:03", tmp_path / "log"
+    log.mkdir()
+
+    def boot(mac: str, *paths: str) -> str:
+        """Ask for a lease, and fetch these with it."""
+        before = len(said.read_text())
+        ip = ask(segment, mac, script)["ip"]
+        journal.add(*said.read_text()[before:].splitlines())
+        address = f"nsenter -t {segment} -n ip addr {{}} {ip}/24 dev dl1"
+        subprocess.run(address.format("add").split(), check=True)
+        for path in paths:
+            lines = tftpd.fetch(segment, path, tmp_path / "fetched")
+            assert any(path in line for line in lines), lines
+            journal.add(*lines)
+        subprocess.run(address.format("del").split(), check=True)
+        return ip
+
+    with running_dhcpd(config, LEASES) as said, running_tftpd(root, log) as tftpd:
+        name = f"01-{STRANGER.replace(':', '-')}"
+        boot(STRANGER, "linux-install/pxelinux.0")
+        assert [event["serial"] for event in look()] == [""]
+        uuid = b"8f0b5c9e-0000-4000-8000-000000000001"
+        said_by_it = f"{SERIAL}/{b'RACK-1'.hex()}/{uuid.hex()}"
+        ip = boot(
+            STRANGER,
+            f"linux-install/announced/{name}/{said_by_it}",
+            f"linux-install/registry/{name}",
+        )
+        (event,) = look()
+        assert {key: event[key] for key in ("mac", "ip", "serial", "asset", "uuid")} == {
+            "mac": STRANGER,
+            "ip": ip,
+            "serial": "SN-1",
+            "asset": "RACK-1",
+            "uuid": uuid.decode(),
+        }
+        boot(node, "linux-install/pxelinux.0", "linux-install/pxelinux.cfg/0A4D0049")
+        assert stage_of(call) == "loader"
+        boot(node, f"linux-install/tiny/{version}/vmlinuz")
+        assert (tmp_path / "fetched").read_text() == "kernel 6.1.0-9-test"
+        assert stage_of(call) == "kernel"
+
+
+def stage_of(call) -> str:
+    """Return how far node003 got."""
+    groups = call.modules["diskless.status"]()["nodes"]
+    return next(group["stage"] for group in groups if group["nodes"] == "node003")
 
 
 def test_status_tells_how_far_each_node_got(salt_call, served, journal, monkeypatch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -78,3 +80,57 @@ def running_dhcpd(config: pathlib.Path, leases: pathlib.Path) -> Iterator[pathli
     finally:
         daemon.terminate()
         daemon.wait()
+
+
+#: A /dev of its own, where the daemon's syslog(3) leads to a socket of the test, and the daemon.
+_TFTPD = """
+mount --make-rprivate /
+mount -t tmpfs none /dev
+mknod -m 666 /dev/null c 1 3
+ln -s "$1" /dev/log
+exec in.tftpd --foreground --verbose --secure --user root --address 10.77.0.1:69 "$2"
+"""
+_LOGGED = re.compile(r"<\d+>\w{3} [ \d]\d [\d:]{8} in\.tftpd\[\d+\]: (.*)", re.DOTALL)
+
+
+class Tftpd:
+    """A real in.tftpd on the server's end that logs what it is asked for."""
+
+    def __init__(self, syslog: socket.socket):
+        self._syslog = syslog
+
+    def fetch(self, segment: int, path: str, target: pathlib.Path) -> list[str]:
+        """Fetch a file from the node's end with a real client, if it is there, and return what the
+        daemon has logged by then, as journald has it."""
+        client = ["nsenter", "-t", str(segment), "-n", "busybox", "tftp", "-g"]
+        command = [*client, "-r", path, "-l", str(target), "10.77.0.1"]
+        subprocess.run(command, check=False, capture_output=True, timeout=60)
+        lines = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                match = _LOGGED.fullmatch(self._syslog.recv(65536).decode())
+                assert match is not None
+                lines.append(match[1].rstrip("\n"))
+        return lines
+
+
+@contextlib.contextmanager
+def running_tftpd(root: pathlib.Path, place: pathlib.Path) -> Iterator[Tftpd]:
+    """Run a real in.tftpd; ``place`` is a directory for its log's socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(place / "log"))
+        syslog.setblocking(False)
+        words = ["unshare", "--mount", "sh", "-ec", _TFTPD, "sh", str(place / "log"), str(root)]
+        daemon = subprocess.Popen(words)
+        try:
+            wait_until(lambda: _listens() or daemon.poll() is not None)
+            assert daemon.poll() is None
+            yield Tftpd(syslog)
+        finally:
+            daemon.terminate()
+            daemon.wait()
+
+
+def _listens() -> bool:
+    """Tell whether somebody has UDP port 69: proc_net_udp, in hex."""
+    return "01004D0A:0045 " in pathlib.Path("/proc/self/net/udp").read_text()
