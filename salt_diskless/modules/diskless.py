@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from salt.exceptions import CommandExecutionError
@@ -9,6 +10,8 @@ from salt.exceptions import CommandExecutionError
 import salt_diskless
 from salt_diskless import adapter
 from salt_diskless.boot import dhcpd
+from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
@@ -116,7 +119,7 @@ def plan() -> dict[str, Any]:
 
 
 @adapter.execution
-def status() -> dict[str, Any]:
+def status(minions: Mapping[str, float] | None = None) -> dict[str, Any]:
     """
     Return what this boot server has: its services, and for each image the published version, its
     nodes, and what they said last while they booted (``boots``: sentence to nodes); how the exports
@@ -128,6 +131,10 @@ def status() -> dict[str, Any]:
     between which they came to it; ``stale`` where a boot of now takes another version, ``stuck``
     where the next step did not come for five minutes.
 
+    minions
+        When the nodes' Salt minions have started last, in seconds since 1970: those that did since
+        their node was ``up`` are in the stage ``minion``. ``salt-run diskless.nodes`` has seen it.
+
     CLI Example:
 
     .. code-block:: bash
@@ -135,6 +142,7 @@ def status() -> dict[str, Any]:
         salt-call diskless.status
     """
     site, names = adapter.site(__pillar__, __opts__), adapter.platform(__grains__, __pillar__)
+    started = _times(minions or {})
     images = {}
     for image in site.images.values():
         version = published(image)
@@ -149,10 +157,26 @@ def status() -> dict[str, Any]:
             for service in (names.dhcp_service, names.tftp_service, names.nfs_service)
         },
         "images": images,
-        "nodes": progress.folded(site, progress.reached(site)),
+        "nodes": progress.folded(site, progress.reached(site, started)),
         "drift": __salt__["diskless_nfs.list"](ask=False)["drift"],
         "overridden": tftp.overridden(site, names),
     }
+
+
+def _times(given: object) -> dict[str, float]:
+    """Return names and times, if they are some."""
+    if isinstance(given, Mapping):
+        wrong = [one for one in given.items() if not _is_time(*one)]
+        if not wrong:
+            return dict(given)
+        given = dict(wrong[:1])
+    raise DisklessError(
+        f"minions: found {shown(given)}; give a mapping, name to seconds since 1970"
+    )
+
+
+def _is_time(name: object, at: object) -> bool:
+    return isinstance(name, str) and isinstance(at, int | float) and not isinstance(at, bool)
 
 
 def version() -> str:

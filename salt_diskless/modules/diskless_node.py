@@ -149,7 +149,7 @@ def progress(names: list[str] | str) -> dict[str, dict[str, Any]]:
     """
     site = adapter.site(__pillar__, __opts__)
     nodes = bmcs.nodes_of(site, names, bmc=False)
-    found = boots.reached(site)
+    found = boots.reached(site, {})
     return {node.name: dataclasses.asdict(found[node.name]) for node in nodes}
 
 

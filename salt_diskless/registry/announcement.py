@@ -16,6 +16,7 @@ from salt_diskless.cluster.wording import problem
 #: The event that anybody may fire, and the one of a webhook of salt-api.
 TAG = "salt-diskless/node/register"
 HOOK = "salt/netapi/hook/diskless/register"
+_START = re.compile(r"salt/minion/([^/]+)/start")
 _BEACON = re.compile(r"salt/beacon/([^/]+)/diskless_discovery/([^/]+)")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 #: What Salt itself puts beside what was fired.
@@ -107,3 +108,18 @@ def of_event(tag: Any, data: Any) -> Announcement:
     if said.mac.replace(":", "-") != seen[2].lower():
         raise DisklessError(str(Problem("mac", said.mac, f"the tag says {shown(seen[2])}")))
     return said
+
+
+def started(tag: Any, data: Any) -> str | None:
+    """Return whose minion an event says has started, or None for any other event; of a minion that
+    cannot be a node's it is an empty text.
+
+    Raises :class:`DisklessError` where the tag names another one than the data.
+    """
+    start = _START.fullmatch(tag) if isinstance(tag, str) else None
+    if start is None:
+        return None
+    name = data.get("id") if isinstance(data, Mapping) else None
+    if name != start[1]:
+        raise DisklessError(str(Problem("id", shown(name), f"the tag says {shown(start[1])}")))
+    return name if schema.is_host_name(name) else ""

@@ -100,8 +100,8 @@ def owed(store: Store, desk: Callable[[], Desk], tell: Tell) -> dict[str, Any]:
     """Do what :func:`burst` does where something is left: somebody was killed, or a boot server was
     down."""
     with store.read() as tx:
-        left = tx.waiting() or tx.deliveries()
-    return burst(store, desk, tell) if left else {}
+        due = tx.due()
+    return burst(store, desk, tell) if due else {}
 
 
 def now(store: Store, tell: Tell) -> dict[str, Any]:

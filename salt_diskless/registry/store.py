@@ -27,7 +27,10 @@ MAX_PENDING = 20_000
 #: How long a boot server is left alone, in seconds, that has just been told of a machine which
 #: announces itself all the same.
 TELL_AGAIN = 60
-_VERSION = 1
+#: After so many seconds a boot server that could not be told is tried once more unasked, after
+#: twice as many the next time, and so on, up to the second one.
+TRY_AGAIN = (30, 900)
+_VERSION = 2
 #: How long a writer waits for another one, in seconds.
 _PATIENCE = 60
 
@@ -58,8 +61,15 @@ CREATE TABLE delivery (
     action TEXT NOT NULL CHECK (action IN ('remove', 'forget', 'add', 'reject')),
     subject TEXT NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0,
+    tried REAL,
     UNIQUE (server, action, subject)
 );
+CREATE TABLE minion (name TEXT PRIMARY KEY COLLATE NOCASE, started REAL NOT NULL);
+"""
+#: What makes the tables of version 1 those of now.
+_FROM_1 = """
+ALTER TABLE delivery ADD COLUMN tried REAL;
+CREATE TABLE minion (name TEXT PRIMARY KEY COLLATE NOCASE, started REAL NOT NULL);
 """
 #: What another order undoes: that one is not given any more. (A name that comes again may have
 #: another address now, and its server does not give it a second one before it is gone.)
@@ -197,13 +207,14 @@ class Store:
                 f"{self.path}: found version {version}; this salt-diskless knows {_VERSION} at "
                 "most: install the one that wrote it"
             )
+        connection.execute("BEGIN IMMEDIATE")
         # Whoever comes second finds it done.
-        connection.executescript(
-            f"BEGIN IMMEDIATE;{_SCHEMA.replace('CREATE TABLE', 'CREATE TABLE IF NOT EXISTS')}"
-            f"PRAGMA user_version={_VERSION};COMMIT;".replace(
-                "CREATE INDEX", "CREATE INDEX IF NOT EXISTS"
-            )
-        )
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        script = {0: _SCHEMA, 1: _FROM_1}.get(version, "")
+        for statement in filter(str.strip, script.split(";")):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={_VERSION}")
+        connection.execute("COMMIT")
 
 
 def _machine(row: tuple[Any, ...]) -> Machine:
@@ -362,6 +373,21 @@ class Transaction:
     def remove(self, name: str) -> None:
         """Take a node out."""
         self._ask("DELETE FROM node WHERE name = ?", name)
+        self._ask("DELETE FROM minion WHERE name = ?", name)
+
+    # -- minions ------------------------------------------------------------------------------
+
+    def started(self, name: str) -> None:
+        """Note that a node's minion has started."""
+        self._ask(
+            "INSERT INTO minion (name, started) VALUES (?, ?) ON CONFLICT (name) DO UPDATE "
+            "SET name = excluded.name, started = excluded.started",
+            *(name, time.time()),
+        )
+
+    def minions(self) -> dict[str, float]:
+        """Return when each minion has started last."""
+        return dict(self._ask("SELECT name, started FROM minion").fetchall())
 
     # -- what boot servers are to be told -----------------------------------------------------
 
@@ -397,9 +423,20 @@ class Transaction:
 
     def undelivered(self, failed: Iterable[Delivery]) -> None:
         """Note that a boot server could not be told."""
+        now = time.time()
         self._connection.executemany(
-            "UPDATE delivery SET tries = tries + 1 WHERE number = ?",
-            [(item.number,) for item in failed],
+            "UPDATE delivery SET tries = tries + 1, tried = ? WHERE number = ?",
+            [(now, item.number) for item in failed],
+        )
+
+    def due(self) -> bool:
+        """Tell whether there is something to do for who comes by: something that nobody has tried
+        yet, or that failed some time ago, longer each time (:data:`TRY_AGAIN`)."""
+        first, most = TRY_AGAIN
+        now = time.time()
+        return self.waiting() or any(
+            abs(now - tried) >= min(most, first * 2 ** min(tries - 1, 30))
+            for tries, tried in self._ask("SELECT tries, coalesce(tried, 0) FROM delivery")
         )
 
     def waiting(self) -> bool:

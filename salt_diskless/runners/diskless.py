@@ -22,7 +22,7 @@ import salt.utils.args
 import salt.utils.atomicfile
 import salt.utils.event
 import salt.utils.files
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltException
 
 from salt_diskless import adapter, tree
 from salt_diskless.cluster import DisklessError, schema
@@ -104,7 +104,8 @@ def accept_keys(servers: list[str]) -> dict[str, str]:
 def react(tag: str, data: Any) -> dict[str, Any]:
     """
     Take in an event, for ``diskless.reactor.register``: the machine waits for a decision from now
-    on, unless a rule of the pillar accepts it. An event that is wrong is a line in the log.
+    on, unless a rule of the pillar accepts it. That a minion has started is noted, and nothing else
+    comes of it. An event that is wrong is a line in the log.
 
     tag, data
         The event's, as they are.
@@ -118,6 +119,13 @@ def react(tag: str, data: Any) -> dict[str, Any]:
         salt-run diskless.react salt-diskless/node/register '{"mac": "52:54:00:00:00:05"}'
     """
     try:
+        minion = announcement.started(tag, data)
+        if minion is not None:
+            # Of others there could be any number.
+            if minion and _state(minion) == "accepted":
+                with store_of(__opts__).write() as tx:
+                    tx.started(minion)
+            return {}
         said = announcement.of_event(tag, data)
         with store_of(__opts__).write() as tx:
             tx.announce(said)
@@ -322,7 +330,7 @@ def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
     Return all nodes, folded: those that the pillar lists, those of the registry, the places that
     wait for a machine, how many machines wait for a decision, which were rejected, what contradicts
     the pillar, what boot servers have yet to be told, and how far each node got in its boot, as
-    ``diskless.status`` of its boot server has it.
+    ``diskless.status`` of its boot server has it; ``minion`` where its Salt minion started since.
 
     names
         A node set: return what is known of each of these instead.
@@ -550,16 +558,20 @@ def _call(server: str, function: str, arguments: list[Any], named: dict[str, Any
     Raises :class:`deliver.Unreachable` when there is none, another :class:`DisklessError` when it
     is an error.
     """
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        said = client.cmd(
-            [server],
-            function,
-            arguments,
-            timeout=_ANSWER,
-            tgt_type="list",
-            full_return=True,
-            kwarg=named,
-        )
+    try:
+        with salt.client.get_local_client(mopts=__opts__) as client:
+            said = client.cmd(
+                [server],
+                function,
+                arguments,
+                timeout=_ANSWER,
+                tgt_type="list",
+                full_return=True,
+                kwarg=named,
+            )
+    except SaltException as err:
+        # The master itself is down, or was killed just now.
+        raise deliver.Unreachable(f"{server}: {err}") from err
     answer = said.get(server) if isinstance(said, dict) else None
     if not isinstance(answer, dict) or "ret" not in answer:
         raise deliver.Unreachable(f"{server}: no answer to {function}")
@@ -585,9 +597,17 @@ def _refreshed(servers: list[str]) -> list[str]:
 def _boots(desk: decide.Desk) -> dict[str, Any]:
     """Return what ``diskless.status`` of the boot servers says of the nodes, by server."""
     servers = sorted(desk.cluster.servers)
+    with desk.store.read() as tx:
+        minions = tx.minions()
     there = _refreshed(servers)
     with salt.client.get_local_client(mopts=__opts__) as client:
-        said = client.cmd(there, "diskless.status", timeout=_ANSWER, tgt_type="list")
+        said = client.cmd(
+            there,
+            "diskless.status",
+            timeout=_ANSWER,
+            tgt_type="list",
+            kwarg={"minions": minions} if minions else None,
+        )
     return report.boots({server: said.get(server) for server in servers})
 
 

@@ -25,7 +25,8 @@ class Reached:
 
     stage
         ``unseen``; ``dhcp``, ``loader`` or ``kernel`` as the server's daemons gave it those;
-        ``root``, it mounts; ``up``, its root was handed over to its init.
+        ``root``, it mounts; ``up``, its root was handed over to its init; ``minion``, and its Salt
+        minion has started since.
     version
         What it boots, where that is known.
     since
@@ -37,8 +38,12 @@ class Reached:
     since: float | None = None
 
 
-def reached(site: Site) -> dict[str, Reached]:
-    """Return the last step of each node of a boot server."""
+def reached(site: Site, minions: Mapping[str, float]) -> dict[str, Reached]:
+    """Return the last step of each node of a boot server.
+
+    minions
+        When the nodes' Salt minions have started last, by the master's clock in seconds since 1970.
+    """
     machines = {machine.mac: machine for machine in update()}
     found = {}
     for image in site.images.values():
@@ -56,11 +61,18 @@ def reached(site: Site) -> dict[str, Reached]:
         }
         for node in site.nodes_of(image):
             machine = machines.get(node.mac)
-            found[node.name] = _reached(machine, roots.get(node.name), said.get(node.name, ""))
+            found[node.name] = _reached(
+                machine, roots.get(node.name), said.get(node.name, ""), minions.get(node.name)
+            )
     return found
 
 
-def _reached(machine: Machine | None, root: tuple[str, float] | None, said: str) -> Reached:
+def _reached(
+    machine: Machine | None,
+    root: tuple[str, float] | None,
+    said: str,
+    minion: float | None = None,
+) -> Reached:
     steps = []
     if root is not None:
         is_up = said.startswith(f"version {root[0]} handed over")
@@ -72,7 +84,10 @@ def _reached(machine: Machine | None, root: tuple[str, float] | None, said: str)
             steps.append(Reached("loader", "", machine.loader))
         if machine.dhcp is not None and not _is_its_own(machine, root):
             steps.append(Reached("dhcp", "", machine.dhcp))
-    return max(steps, key=lambda step: step.since or 0, default=Reached("unseen"))
+    last = max(steps, key=lambda step: step.since or 0, default=Reached("unseen"))
+    if last.stage == "up" and minion is not None and minion > (last.since or 0):
+        return Reached("minion", last.version, minion)
+    return last
 
 
 def _is_its_own(machine: Machine, root: tuple[str, float] | None) -> bool:
@@ -92,8 +107,8 @@ def folded(site: Site, found: Mapping[str, Reached]) -> list[dict[str, object]]:
     for name, step in found.items():
         node = site.nodes[name]
         wanted = node.settings.version or getattr(current[node.image.name], "name", "")
-        stale = step.stage in ("root", "up") and step.version != wanted
-        stuck = step.stage not in ("unseen", "up") and now - (step.since or 0) > STUCK
+        stale = step.stage in ("root", "up", "minion") and step.version != wanted
+        stuck = step.stage not in ("unseen", "up", "minion") and now - (step.since or 0) > STUCK
         groups.setdefault((step.stage, step.version, stale, stuck), []).append(name)
     return [
         {

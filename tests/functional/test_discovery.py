@@ -13,6 +13,7 @@ import time
 
 import pytest
 import salt.loader
+from salt.exceptions import CommandExecutionError
 
 from salt_diskless.watch import store
 from tests.functional.test_node import LEASES, apply
@@ -326,6 +327,14 @@ def test_status_tells_how_far_each_node_got(salt_call, served, journal, monkeypa
     os.utime(own / "stage", (0, 0))
     assert call.modules["diskless.status"]()["nodes"][2]["stage"] == "root"
     os.utime(own / "stage")
+    # Whose minion has started since it was up is further.
+    since = time.time() + 1
+    status = call.modules["diskless.status"](minions={"node003": since, "node002": since})
+    assert [group["stage"] for group in status["nodes"]] == ["dhcp", "kernel", "minion"]
+    assert status["nodes"][2]["stale"] is True
+    for wrong in (["node003"], {"node003": "now"}, {3: since}):
+        with pytest.raises(CommandExecutionError, match="minions: found"):
+            call.modules["diskless.status"](minions=wrong)
     # Also when the journal has nothing of it any more.
     journal.file.write_text("")
     again = call.modules["diskless.status"]()["nodes"]

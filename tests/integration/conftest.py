@@ -48,15 +48,22 @@ def salt_factories_config(
 
 @pytest.fixture(scope="package")
 def master(salt_factories):
-    """A master with the configuration that serves the SLS, and that docs/registry.md shows."""
+    """A master with the configuration that serves the SLS, and that docs/registry.md shows, with a
+    schedule that does not wait for a minute."""
     tags = ("salt-diskless/node/register", "salt/netapi/hook/diskless/register")
+    tags += ("salt/beacon/*/diskless_discovery/*", "salt/minion/*/start")
     overrides = {
         "fileserver_backend": ["roots", "diskless"],
         "ext_pillar": [{"diskless_nodes": {}}],
-        "reactor": [
-            {tag: ["salt://diskless/reactor/register.sls"]}
-            for tag in (*tags, "salt/beacon/*/diskless_discovery/*")
-        ],
+        "reactor": [{tag: ["salt://diskless/reactor/register.sls"]} for tag in tags],
+        "schedule": {
+            "diskless": {
+                "function": "diskless.tell",
+                "seconds": 5,
+                "jid_include": False,
+                "return_job": False,
+            }
+        },
         "auto_accept": True,
         "rest_cherrypy": {
             "host": "127.0.0.1",
@@ -74,7 +81,9 @@ def master(salt_factories):
 
 @pytest.fixture(scope="package")
 def minion(master):
-    factory = master.salt_minion_daemon(MINION, overrides={"file_client": "remote"})
+    # It does not wait long for a master that comes again.
+    patience = {"recon_default": 100, "recon_max": 500, "recon_randomize": False}
+    factory = master.salt_minion_daemon(MINION, overrides={"file_client": "remote", **patience})
     with factory.started():
         yield factory
 

@@ -3,13 +3,16 @@ pillar."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import shutil
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 import salt.config
 import salt.utils.event
@@ -417,3 +420,126 @@ def test_without_the_external_pillar_nobody_is_accepted(runner, store, site, tmp
     said = runner("-c", str(tmp_path), "diskless.accept", mac(1), "node009")
     assert said.returncode != 0
     assert "found no diskless_nodes in ext_pillar" in said.stdout
+
+
+@pytest.fixture
+def boots(call, site, store, pillar):
+    """A boot server whose node001 is up."""
+    assert call("diskless_image.sync").data["tiny"]["changed"] is True
+    assert call("diskless_snapshot.apply").returncode == 0
+    version = call("diskless_image.list").data["tiny"]["published"]
+    own = pathlib.Path(pillar["images"]["tiny"]["location"], "snapshot/node001/.diskless")
+    (own / "booted").write_text(f"{version}\n")
+    (own / "stage").write_text(f"version {version} handed over to its init\n")
+
+
+def test_a_minion_that_has_started_is_the_last_step_of_its_node_and_nothing_more(
+    master, runner, fire, boots, machines, store
+):
+    log = pathlib.Path(master.config["log_file"])
+    mark = log.stat().st_size
+
+    def stages() -> dict[str, str]:
+        groups = runner("diskless.nodes").data["boots"][MINION]
+        return {group["nodes"]: group["stage"] for group in groups}
+
+    def started() -> dict[str, float]:
+        with store.read() as tx:
+            return tx.minions()
+
+    assert stages() == {"node001": "up", "node[002-003]": "unseen"}
+    begun = time.time()
+    with master.salt_minion_daemon("node001").started():
+        wait_for(lambda: started().get("node001", 0) > begun, "start of a minion")
+        assert stages() == {"node001": "minion", "node[002-003]": "unseen"}
+        said = runner("diskless.nodes", "node001").data["node001"]["boot"]
+        assert said["stage"] == "minion" and len(said["since"]) == 2
+    # It is kept, and whose key is not accepted, or is not the tag's, is not.
+    at = started()["node001"]
+    fire({"id": "node002", "data": "Minion node002 started"}, "salt/minion/node002/start")
+    fire({"id": "node003", "data": "Minion node003 started"}, "salt/minion/node001/start")
+    wait_for(lambda: b"found 'node003'; the tag says 'node001'" in log.read_bytes()[mark:], "line")
+    assert started().keys() & {"node001", "node002", "node003"} == {"node001"}
+    assert started()["node001"] == at
+    assert machines() == {}
+    with store.read() as tx:
+        assert (tx.nodes(), tx.deliveries()) == ([], [])
+
+
+def kill(master) -> None:
+    """Kill the master, all its processes at the same moment (SIGKILL)."""
+    processes = [psutil.Process(master.pid)]
+    for process in processes:
+        # What is stopped makes no new ones.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
+            known = {one.pid for one in processes}
+            processes += [one for one in process.children() if one.pid not in known]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=30)
+    master.terminate()
+
+
+#: When the master is killed: as soon as so much is there; what the registry has, and what the boot
+#: server was told.
+MOMENTS = {
+    "while it hears of machines": lambda tx, told: len(tx.machines()) >= 15,
+    "when it has accepted them": lambda tx, told: len(tx.nodes()) > 1,
+    "while it tells the boot server": lambda tx, told: bool(told),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_master_that_is_killed_loses_and_doubles_nothing_and_goes_on_after_its_restart(
+    master, runner, seen, machines, told, site, store, moment
+):
+    rule = {"prefixes": ["52:54:00"], "nodes": "rack[001-100]"}
+    site({"rules": {"rack": rule}})
+    # One that is accepted by hand at that moment, by a process that lives on.
+    by_hand = mac(999)
+    with ThreadPoolExecutor() as pool:
+        for number in range(60):
+            seen(number)
+        accepts = pool.submit(runner, "diskless.accept", by_hand, "hand1", "ip=10.77.0.199")
+        end = time.monotonic() + 120
+        while True:
+            with store.read() as tx:
+                if MOMENTS[moment](tx, told()):
+                    break
+            assert time.monotonic() < end
+        kill(master)
+        said = accepts.result().data
+    before = machines()
+    with store.read() as tx:
+        accepted = {node.name: node for node in tx.nodes()}
+    assert master.start()
+    # It may not come to an answer; but what it answers is so.
+    assert not isinstance(said, dict) or {*said["accepted"]} == {"hand1"} <= accepted.keys()
+    # Without a word of anybody: what was decided is told, and who waits is looked at.
+    wait_for(lambda: is_told(store), "end of what was left")
+    there = machines()
+    assert before.keys() <= there.keys()
+    # Whoever waits is told of again by its boot server.
+    for number in range(60):
+        seen(number)
+    count = 60 + ("hand1" in accepted)
+    wait_for(lambda: len(machines()) == count and is_told(store), "end of it")
+    with store.read() as tx:
+        nodes = {node.name: node for node in tx.nodes()}
+    assert len(nodes) == len({node.mac for node in nodes.values()}) == count
+    assert len({node.ip for node in nodes.values()}) == count
+    assert {name: nodes[name] for name in accepted} == accepted
+    # The boot server was told of each, and never of two different ones by a name or an address.
+    calls = [argument for action, argument in told() if action == "add"]
+    assert {action for action, _ in told()} == {"add"}
+    every = {(name, node["mac"], node["ip"]) for call in calls for name, node in call.items()}
+    assert every == {(node.name, node.mac, node.ip) for node in nodes.values()}
+
+
+def is_told(store) -> bool:
+    """Tell whether all machines are nodes, and their boot server has done what it was told."""
+    with store.read() as tx:
+        machines = tx.machines()
+        return not tx.deliveries() and all(machine.told is not None for machine in machines)

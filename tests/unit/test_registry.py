@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from salt_diskless.cluster import ClusterError, DisklessError, parse
 from salt_diskless.registry import deliver, rules
 from salt_diskless.registry import store as store_module
-from salt_diskless.registry.announcement import HOOK, TAG, of_event, read
+from salt_diskless.registry.announcement import HOOK, TAG, of_event, read, started
 from salt_diskless.registry.decide import Wish, machines_of, meant, names_of, places_of
 from salt_diskless.registry.store import Store
 from tests.unit.registry import PILLAR, accept, announce, content, desk, mac, of, said
@@ -280,9 +280,61 @@ def test_what_raises_changes_nothing(store):
 def test_a_file_of_a_later_version_is_not_touched(store):
     announce(store, 1)
     with sqlite3.connect(store.path) as connection:
-        connection.execute("PRAGMA user_version=2")
-    with pytest.raises(DisklessError, match="found version 2; this salt-diskless knows 1 at most"):
+        connection.execute("PRAGMA user_version=3")
+    with pytest.raises(DisklessError, match="found version 3; this salt-diskless knows 2 at most"):
         announce(store, 2)
+
+
+def test_a_file_of_the_first_version_is_read_on(store):
+    accept(store, 1)
+    with sqlite3.connect(store.path) as connection:
+        connection.executescript(
+            "DROP TABLE minion; ALTER TABLE delivery DROP COLUMN tried; PRAGMA user_version=1;"
+        )
+    before = content(store)
+    announce(store, 2)
+    assert content(store)[1:] == before[1:]
+    with store.write() as tx:
+        tx.undelivered(tx.deliveries())
+        tx.started("node001")
+        assert [*tx.minions()] == ["node001"]
+
+
+def test_that_a_minion_started_is_kept_until_its_node_is_forgotten(store):
+    accept(store, 1)
+    with store.write() as tx:
+        tx.started("node001")
+        tx.started("node003")
+    with Store(store.directory).read() as tx:
+        assert {*tx.minions()} == {"node001", "node003"}
+    desk(store).forget(["node001"])
+    with store.read() as tx:
+        assert {*tx.minions()} == {"node003"}
+
+
+@pytest.mark.parametrize(
+    ("tag", "data", "name"),
+    [
+        ("salt/minion/node001/start", {"id": "node001", "data": "Minion node001"}, "node001"),
+        # Such a minion is no node's.
+        ("salt/minion/db_1/start", {"id": "db_1"}, ""),
+        ("salt/minion/node001/stop", {"id": "node001"}, None),
+        ("salt/minion/a/b/start", {"id": "a/b"}, None),
+        (TAG, {"mac": mac(1)}, None),
+        (None, {}, None),
+    ],
+)
+def test_whose_minion_started_is_said_by_tag_and_data(tag, data, name):
+    assert started(tag, data) == name
+
+
+@pytest.mark.parametrize(
+    "data", [{"id": "node002"}, {"id": None}, {"id": ["node001"]}, {}, None, 5]
+)
+def test_who_says_that_anothers_minion_started_is_a_line_in_the_log(data):
+    with pytest.raises(DisklessError, match=r"id: found .*the tag says 'node001'") as err:
+        started("salt/minion/node001/start", data)
+    assert len(str(err.value)) < 300
 
 
 def test_a_file_that_is_none_is_an_error_and_no_empty_registry(store):

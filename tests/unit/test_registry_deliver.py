@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import pathlib
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 from salt_diskless.cluster import DisklessError
 from salt_diskless.registry import deliver
+from salt_diskless.registry import store as store_module
 from salt_diskless.registry.deliver import Unreachable
 from salt_diskless.registry.store import Store
 from tests.unit.registry import accept, announce, content, desk, mac, of
@@ -193,7 +195,7 @@ def test_what_was_decided_is_told_although_the_pillar_is_wrong(store, servers):
     assert [[*told[2]] for told in servers.told] == [["node001"]]
 
 
-def test_what_is_owed_is_told_and_where_nothing_is_nobody_is_asked(store, servers):
+def test_what_is_owed_is_told_and_where_nothing_is_nobody_is_asked(store, servers, monkeypatch):
     def nobody():
         raise AssertionError("no pillar is looked at")
 
@@ -202,6 +204,9 @@ def test_what_is_owed_is_told_and_where_nothing_is_nobody_is_asked(store, server
     accept(store, 1)
     deliver.now(store, servers.tell)
     servers.down = set()
+    # One that was down is not asked again at once.
+    assert deliver.owed(store, nobody, servers.tell) == {}
+    monkeypatch.setattr(store_module, "TRY_AGAIN", (0, 0))
     assert deliver.owed(store, lambda: desk(store), servers.tell) == {"node002": {"add": "node001"}}
     assert deliver.owed(store, nobody, servers.tell) == {}
     announce(store, 2)
@@ -212,6 +217,7 @@ def test_what_is_owed_is_told_and_where_nothing_is_nobody_is_asked(store, server
 
 def test_a_server_that_stays_down_is_complained_of_once(store, servers, monkeypatch):
     said = []
+    monkeypatch.setattr(store_module, "TRY_AGAIN", (0, 0))
     monkeypatch.setattr(deliver.log, "handle", lambda record: said.append(record.levelname))
     servers.down = {"node002"}
     accept(store, 1)
@@ -219,6 +225,23 @@ def test_a_server_that_stays_down_is_complained_of_once(store, servers, monkeypa
     deliver.owed(store, lambda: desk(store), servers.tell)
     deliver.owed(store, lambda: desk(store), servers.tell)
     assert said.count("ERROR") == 1
+
+
+def test_the_more_often_it_fails_the_longer_it_is_left_alone(store, servers, monkeypatch):
+    now, begun, tried = 1000.0, 1000.0, []
+    monkeypatch.setattr(store_module.time, "time", lambda: now)
+    servers.down = {"node002"}
+    accept(store, 1)
+    deliver.now(store, servers.tell)
+    while len(tried) < 7:
+        now += 10
+        with store.read() as tx:
+            if tx.due():
+                tried.append(now - begun)
+        if tried and tried[-1] == now - begun:
+            deliver.now(store, servers.tell)
+    waits = [after - before for before, after in itertools.pairwise([0, *tried])]
+    assert waits == [30, 60, 120, 240, 480, 900, 900]
 
 
 def _die_telling(path: str, ready) -> None:

@@ -124,3 +124,23 @@ UP = "version V handed over to its init"
 def test_the_last_step_of_a_node_is_that_of_its_last_boot(times, root, said, reached):
     machine = Machine(MAC, "10.8.226.73", 0, *times) if times else None
     assert _reached(machine, root, said) == reached
+
+
+@pytest.mark.parametrize(
+    ("times", "root", "said", "minion", "reached"),
+    [
+        ((100, 101, 102), ("V", 120), UP, 150, Reached("minion", "V", 150)),
+        # That was before this boot, and these have not come so far.
+        ((100, 101, 102), ("V", 120), UP, 90, Reached("up", "V", 120)),
+        ((100, 101, 102), ("V", 120), "root: denied", 150, Reached("root", "V", 120)),
+        ((9000, 9001, 102), ("V", 120), UP, 150, Reached("loader", "", 9001)),
+        # And this cannot be.
+        ((9000, 9001, 102), ("V", 120), UP, 9100, Reached("loader", "", 9001)),
+        ((), None, "", 150, Reached("unseen")),
+    ],
+)
+def test_its_minion_is_the_last_step_where_it_started_after_the_root_was_there(
+    times, root, said, minion, reached
+):
+    machine = Machine(MAC, "10.8.226.73", 0, *times) if times else None
+    assert _reached(machine, root, said, minion) == reached
