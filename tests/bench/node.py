@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -32,6 +30,7 @@ import yaml  # noqa: E402
 
 from tests.bench.apply import Bench  # noqa: E402
 from tests.bench.table import show  # noqa: E402
+from tests.lab.offer import wait_for_offer  # noqa: E402
 
 TURNS = 25
 LEASES = pathlib.Path("/var/lib/dhcp/dhcpd.leases")
@@ -90,37 +89,11 @@ def _add_on_demand(bench: Bench, count: int) -> None:
             changes = modules["diskless_node.add"]({f"node{number:05d}": node})
             if changes != {"added": {"nodes": f"node{number:05d}"}}:
                 raise SystemExit(f"found {changes}")
-            _wait_for_offer(mac, ip)
+            wait_for_offer("node0", mac, ip)
             used = os.times()
             print(time.monotonic() - begun, sum(used[:4]), flush=True)
             os._exit(0)
         os.waitpid(child, 0)
-
-
-def _wait_for_offer(mac: str, ip: str) -> None:
-    """Ask as a network card does (RFC 2131), until dhcpd offers this address."""
-    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
-    wire.bind(("node0", 0))
-    wire.settimeout(1)
-    card, mine = bytes.fromhex(mac.replace(":", "")), os.urandom(4)
-    bootp = struct.pack("!BBBB4sHH16x16s192x", 1, 1, 6, 0, mine, 0, 0x8000, card)
-    bootp += b"\x63\x82\x53\x63\x35\x01\x01\xff"
-    udp = struct.pack("!HHHH", 68, 67, 8 + len(bootp), 0) + bootp
-    header = [0x4500, 20 + len(udp), 0, 0, 0x4011, 0, 0, 0, 0xFFFF, 0xFFFF]
-    total = sum(header)
-    header[5] = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-    frame = b"\xff" * 6 + card + b"\x08\x00" + struct.pack("!10H", *header) + udp
-    for _ in range(5):
-        wire.send(frame)
-        end = time.monotonic() + 1
-        while time.monotonic() < end:
-            try:
-                said = wire.recv(2048)[42:]
-            except TimeoutError:
-                break
-            if said[:1] == b"\x02" and said[4:8] == mine and said[16:20] == socket.inet_aton(ip):
-                return
-    raise SystemExit(f"dhcpd offers {mac} nothing")
 
 
 def measure(counts: list[int]) -> list[dict]:

@@ -66,11 +66,13 @@ class Keeper:
         words = [str(word) for word in command]
         return ["nsenter", "-t", str(self.pid), "-m", "-p", "-n", "--", *words]
 
-    def run(self, *command: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: object, check: bool = True, input: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the namespaces and return what it said."""
         done = subprocess.run(
             self.enter(command),
-            stdin=subprocess.DEVNULL,
+            input=input,
             capture_output=True,
             text=True,
             check=False,

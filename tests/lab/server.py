@@ -18,6 +18,13 @@ from tests.lab.patience import Patience
 _SOURCE = ("setup.cfg", "pyproject.toml", "salt_diskless", "states", "README.md", "LICENSE")
 #: Where the configuration of the server's master and of that master's minion is.
 _MANAGED = ["-c", "/etc/salt-managed"]
+#: That master's registry, and a program that asks it.
+_REGISTRY = "/etc/salt-managed/pki/diskless/registry.sqlite"
+_QUERY = """
+import json, sqlite3, sys
+registry = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True, timeout=30)
+print(json.dumps(registry.execute(sys.argv[2]).fetchall()))
+"""
 #: A line of /proc/net/tcp (proc_net_tcp(5)): 10.141.0.1:4506, in state LISTEN.
 _MASTER_LISTENS = "01008D0A:119A 00000000:0000 0A"
 #: Minions that the master lets in unasked: a node's has to have a key that it knows.
@@ -138,6 +145,15 @@ class Server(Container):
             return json.loads(done.stdout)
         except ValueError:
             raise StateFailed(f"{function}:\n{done.stdout}{done.stderr}") from None
+
+    def registry(self, sql: str) -> list[list[Any]]:
+        """Return the rows that the master's registry has for a query; none as long as it is not
+        there."""
+        if not self.path(_REGISTRY).exists():
+            return []
+        done = self.run("/opt/salt/bin/python3", "-c", _QUERY, _REGISTRY, sql)
+        rows: list[list[Any]] = json.loads(done.stdout)
+        return rows
 
     def _salt(
         self, command: list[str], who: str, function: str, *arguments: str, test: bool
