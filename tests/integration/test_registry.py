@@ -4,12 +4,13 @@ pillar."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import pathlib
 import shutil
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -143,24 +144,32 @@ def machines(store) -> Callable[[], dict[str, Machine]]:
     return read
 
 
-@pytest.fixture
-def fire(master):
-    """Return a function that fires an event on the master's bus."""
+@contextlib.contextmanager
+def bus_of(master) -> Iterator[Callable[[dict, str], object]]:
+    """Give a function that fires an event on the bus of a master that runs."""
     opts = salt.config.master_config(str(master.config_file))
     with salt.utils.event.get_event("master", opts=opts, listen=False) as bus:
         yield bus.fire_event
 
 
+def see(fire: Callable[[dict, str], object], number: int, **claims: object) -> None:
+    """Fire what the beacon does for one machine."""
+    own = {"id": MINION, "mac": mac(number), "ip": "10.77.0.201", "serial": "", "asset": ""}
+    tag = f"salt/beacon/{MINION}/diskless_discovery/{mac(number).replace(':', '-')}"
+    fire({**own, "uuid": "", **claims}, tag)
+
+
+@pytest.fixture
+def fire(master):
+    """Return a function that fires an event on the master's bus."""
+    with bus_of(master) as fire:
+        yield fire
+
+
 @pytest.fixture
 def seen(fire):
     """Return a function that fires what the beacon does for one machine."""
-
-    def run(number: int, **claims: object) -> None:
-        own = {"id": MINION, "mac": mac(number), "ip": "10.77.0.201", "serial": "", "asset": ""}
-        tag = f"salt/beacon/{MINION}/diskless_discovery/{mac(number).replace(':', '-')}"
-        fire({**own, "uuid": "", **claims}, tag)
-
-    return run
+    return functools.partial(see, fire)
 
 
 def test_a_machine_that_the_beacon_sees_waits_for_a_yes_and_is_a_node_then(
@@ -493,15 +502,15 @@ MOMENTS = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_master_that_is_killed_loses_and_doubles_nothing_and_goes_on_after_its_restart(
-    master, runner, seen, machines, told, site, store, moment
+    master, runner, machines, told, site, store, moment
 ):
     rule = {"prefixes": ["52:54:00"], "nodes": "rack[001-100]"}
     site({"rules": {"rack": rule}})
     # One that is accepted by hand at that moment, by a process that lives on.
     by_hand = mac(999)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, bus_of(master) as fire:
         for number in range(60):
-            seen(number)
+            see(fire, number)
         accepts = pool.submit(runner, "diskless.accept", by_hand, "hand1", "ip=10.77.0.199")
         end = time.monotonic() + 120
         while True:
@@ -522,8 +531,9 @@ def test_a_master_that_is_killed_loses_and_doubles_nothing_and_goes_on_after_its
     there = machines()
     assert before.keys() <= there.keys()
     # Whoever waits is told of again by its boot server.
-    for number in range(60):
-        seen(number)
+    with bus_of(master) as fire:
+        for number in range(60):
+            see(fire, number)
     count = 60 + ("hand1" in accepted)
     wait_for(lambda: len(machines()) == count and is_told(store), "end of it")
     with store.read() as tx:
