@@ -88,6 +88,7 @@ def managed(now: Callable[[], Site], *, test: bool = False) -> dict[str, object]
             for image in images:
                 locks.enter_context(_locked(image))
             site = now()
+            images = [site.images[image.name] for image in images]
         todos = [_todo(site, image) for image in images]
         if not test:
             for todo in todos:

@@ -17,6 +17,7 @@ import pytest
 import salt.config
 import salt.loader
 
+from salt_diskless.services import told
 from tests.conftest import CHECKOUT, CLONE_NEWNET, unshare
 
 
@@ -25,6 +26,14 @@ def own_machine(private_mounts: None) -> None:
     """From here on this process has a network of its own too: no packet leaves."""
     unshare(CLONE_NEWNET)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_told(own_machine: None) -> Iterator[None]:
+    """No registry has told this machine anything before."""
+    yield
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(told.PATH)
 
 
 class SaltCall:

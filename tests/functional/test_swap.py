@@ -278,7 +278,8 @@ def running(pillar: dict) -> subprocess.Popen:
     """Make the files in another process."""
     script = (
         "import json, sys; from salt_diskless import cluster, swapfiles; "
-        "swapfiles.managed(cluster.parse(json.load(sys.stdin)).served_by('bootserver'))"
+        "site = cluster.parse(json.load(sys.stdin)).served_by('bootserver');"
+        "swapfiles.managed(lambda: site)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, cwd=CHECKOUT, text=True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 import pathlib
@@ -20,14 +19,6 @@ from tests.functional.wire import wait_until
 __all__ = ["served"]
 
 BOARD = {**NEW, "mac": "52:54:00:77:00:51"}
-
-
-@pytest.fixture(autouse=True)
-def nothing_told():
-    """Nobody has told anything before."""
-    yield
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(told.PATH)
 
 
 def counted(pillar: dict, number: int) -> dict:
