@@ -1,5 +1,5 @@
-"""A rack is switched on by its BMCs, which speak real IPMI, in waves: the next nodes when these are
-up."""
+"""A rack is switched on by its BMCs, in waves: the next nodes when these are up. They speak real
+IPMI, that of node003 real Redfish."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def write_pillar(lab: Lab, password: str = PASSWORD) -> None:
     pillar = lab.pillar(4)
     for number, name in enumerate(NAMES, 1):
         pillar["diskless"]["nodes"][name]["bmc"] = f"10.142.0.{number}"
-    pillar["saltext.bmc"] = {"username": USER, "password": password, "backend": "ipmi"}
+    known = {"username": USER, "password": password}
+    profiles = {"node003": {**known, "backend": "redfish", "verify_ssl": False}}
+    pillar["saltext.bmc"] = {**known, "backend": "ipmi", "profiles": profiles}
     lab.server.write_pillar(pillar)
 
 
@@ -28,7 +30,7 @@ def bmcs(lab: Lab) -> dict[str, Bmc]:
     write_pillar(lab)
     lab.server.start_master()
     lab.server.salt("state.apply", "diskless")
-    return {name: lab.bmc(name) for name in NAMES}
+    return {name: lab.bmc(name, "redfish" if name == "node003" else "ipmi") for name in NAMES}
 
 
 def power(lab: Lab, *arguments: str) -> Any:
@@ -86,9 +88,9 @@ def test_who_is_up_is_left_alone(lab: Lab, bmcs):
 
 
 def test_every_session_is_ended(bmcs):
-    """A BMC has only a few."""
-    for bmc in bmcs.values():
-        assert bmc.logged_out >= 2
+    """A BMC has only a few of IPMI's."""
+    for name in ("node001", "node002"):
+        assert bmcs[name].logged_out >= 2
 
 
 def test_a_wrong_password_is_a_sentence(lab: Lab, bmcs):
@@ -99,13 +101,18 @@ def test_a_wrong_password_is_a_sentence(lab: Lab, bmcs):
     assert said == {"failed": {"node001": why}, "retcode": 1}
 
 
+def test_a_bmc_that_knows_no_cycle_is_told_to_reset(lab: Lab, bmcs):
+    assert lab.server.salt("diskless_node.power", "cycle", "node003")["told"] == "node003"
+    assert told(bmcs)["node003"] == ["on", "reset"]
+
+
 def test_off_ends_the_systems_and_waits_until_their_bmcs_say_so(lab: Lab, bmcs):
     assert power(lab, "off", "node[001-002]", "timeout=120") == {"off": "node[001-002]"}
     assert not any(lab.nodes[name].is_on for name in ("node001", "node002"))
     assert told(bmcs)["node001"][1:] == ["shutdown"]
     assert power(lab, "status", "node[001-003]") == {"off": "node[001-002]", "on": "node003"}
     assert power(lab, "off", "node003", "force=True") == {"off": "node003"}
-    assert told(bmcs)["node003"][1:] == ["off"]
+    assert told(bmcs)["node003"][1:] == ["reset", "off"]
 
 
 def test_one_that_hangs_is_cycled_and_reported_and_where_nobody_is_up_the_rest_is_not_tried(

@@ -85,10 +85,11 @@ class Lab:
         self.nodes[name] = node
         return node
 
-    def bmc(self, name: str) -> Bmc:
-        """Give a node, which is off, a BMC: that switches it on as :meth:`power_on` does."""
+    def bmc(self, name: str, protocol: str = "ipmi") -> Bmc:
+        """Give a node, which is off, a BMC that speaks ``ipmi`` or ``redfish``: that switches it on
+        as :meth:`power_on` does."""
         number = int("".join(character for character in name if character.isdigit()))
-        return Bmc(self, name, f"10.142.0.{number}")
+        return Bmc(self, name, f"10.142.0.{number}", protocol)
 
     def golden_machine(self) -> Golden:
         """Switch on a golden machine: a minion of the server's master, which has to run."""

@@ -1,9 +1,11 @@
-"""BMCs of the lab's nodes: real IPMI over the lab's network, and behind it the lab's machines."""
+"""BMCs of the lab's nodes: real IPMI or Redfish over the lab's network, and behind it the lab's
+machines."""
 
 from __future__ import annotations
 
 import pathlib
 import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ _REFUSED = 0xD5
 
 
 class Bmc:
-    """The BMC of one node, at ``address``.
+    """The BMC of one node, at ``address``; it speaks ``ipmi`` or ``redfish``.
 
     refuses
         How many more times it refuses to change the power.
@@ -31,19 +33,17 @@ class Bmc:
         How often it was asked whether its machine is on, and how many sessions were ended.
     """
 
-    def __init__(self, lab: Lab, name: str, address: str):
+    def __init__(self, lab: Lab, name: str, address: str, protocol: str):
         self.name, self.address = name, address
         self.refuses = self.hangs = 0
         self.told: list[tuple[float, str]] = []
         self.asked = self.logged_out = 0
         self._lab = lab
         lab.keeper.run("ip", "addr", "add", f"{address}/32", "dev", "lo")
-        script = pathlib.Path(__file__).with_name("ipmi.py").read_text()
-        # pyghmi is where saltext.bmc is.
-        python = ["chroot", lab.server.root, "/opt/salt/bin/python3", "-uc", script]
+        script = pathlib.Path(__file__).with_name(f"{protocol}.py").read_text()
         with open(lab.place / f"{name}.bmc", "wb") as log:
             self._process = subprocess.Popen(
-                lab.keeper.enter([*python, address, USER, PASSWORD]),
+                lab.keeper.enter(self._command(protocol, script)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -57,6 +57,21 @@ class Bmc:
             if patience.is_over or self._process.poll() is not None:
                 text = (lab.place / f"{name}.bmc").read_text()[-3000:]
                 raise RuntimeError(f"the BMC of {name} did not start:\n{text}")
+
+    def _command(self, protocol: str, script: str) -> list[str]:
+        if protocol == "ipmi":
+            # pyghmi is where saltext.bmc is.
+            python = ["chroot", str(self._lab.server.root), "/opt/salt/bin/python3"]
+            return [*python, "-uc", script, self.address, USER, PASSWORD]
+        state = self._lab.place / f"{self.name}.redfish"
+        state.mkdir()
+        certificate = f"{state}/certificate.pem"
+        make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=bmc"]
+        files = ["-keyout", certificate, "-out", f"{state}/certificate"]
+        subprocess.run([*make, *files], check=True, capture_output=True)
+        with open(certificate, "a", encoding="ascii") as stream:
+            stream.write((state / "certificate").read_text())
+        return [sys.executable, "-uc", script, self.address, certificate, str(state)]
 
     @property
     def is_on(self) -> bool:
