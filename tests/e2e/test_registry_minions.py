@@ -11,6 +11,7 @@ pytestmark = pytest.mark.nightly
 
 #: Minions take memory.
 GOLDEN, MEMORY = salted.root, 768
+LAST = "minion"
 lab, rack = test_registry.lab, test_registry.rack
 test_pending = (
     test_registry.test_machines_that_nobody_listed_are_pending_in_seconds_as_what_they_are
