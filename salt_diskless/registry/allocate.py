@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -32,12 +33,11 @@ class Allocator:
         self._addresses: set[int] = {
             int(IPAddress(ip)) for ip in (*listed.addresses, *listed.bmcs) if valid_ipv4(ip)
         }
-        nodes = list(nodes)
-        for bmc in (str(node.settings.get("bmc")) for node in nodes):
-            if valid_ipv4(bmc):
-                self._addresses.add(int(IPAddress(bmc)))
         for node in nodes:
-            self._addresses.add(int(IPAddress(node.ip)))
+            for ip in (node.ip, node.settings.get("bmc")):
+                if ip is not None:
+                    # Checked long ago, and there may be many.
+                    self._addresses.add(int.from_bytes(socket.inet_aton(ip), "big"))
             if node.mac is None:
                 self._places[node.name.lower()] = node
             else:

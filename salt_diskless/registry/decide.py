@@ -1,5 +1,5 @@
-"""Who becomes what. A decision is made against the whole cluster that would come of it, in one
-transaction, and what boot servers are to be told of it is part of that."""
+"""Who becomes what. A decision is made against the pillar and what of the registry has to do with
+it, in one transaction, and what boot servers are to be told of it is part of that."""
 
 from __future__ import annotations
 
@@ -284,8 +284,13 @@ class Desk:
                     self._settle(tx, node, None)
 
     def follow(self) -> None:
-        """Have nodes be told to the boot servers that the pillar has for them now."""
+        """Have nodes be told to the boot servers that the pillar has for them now.
+
+        Raises :class:`ClusterError` when it has others for some, and cannot have them there.
+        """
         with self.store.write() as tx:
+            if all(self._serves(*kind) for kind in tx.kinds()):
+                return
             there = [node for node in tx.nodes() if node.mac is not None]
             for old, node in zip(there, self._served(there), strict=True):
                 if node.server != old.server:
@@ -352,13 +357,14 @@ class Desk:
         return str(network)
 
     def _checked(self, tx: Transaction, new: Sequence[RegisteredNode]) -> list[RegisteredNode]:
-        """Return the new nodes with their boot servers, if the cluster with them is right."""
+        """Return the new nodes with their boot servers, if the cluster with them is right: those of
+        the registry count that have something which the new ones have, however many it has."""
         for node in new:
             problem = self.listed.conflict(node.name, node.mac, node.ip)
             if problem is not None:
                 raise DisklessError(str(problem))
         taken = {node.name.lower() for node in new}
-        old = [node for node in tx.nodes() if node.name.lower() not in taken]
+        old = [node for node in tx.near(new) if node.name.lower() not in taken]
         return self._served([*old, *new])[len(old) :]
 
     def _with(self, nodes: Sequence[RegisteredNode]) -> Cluster:
@@ -382,6 +388,14 @@ class Desk:
             )
             for node in nodes
         ]
+
+    def _serves(self, profile: str | None, settings: Mapping[str, Any], server: str | None) -> bool:
+        """Tell whether the pillar has this boot server for such a node."""
+        try:
+            network = self._network(profile or self.only_profile(), settings)
+        except DisklessError:
+            return False
+        return self.cluster.networks[network].server == server
 
     def _contradicts(self, node: RegisteredNode) -> bool:
         return self.listed.conflict(node.name, node.mac, node.ip) is not None

@@ -21,7 +21,7 @@ from salt_diskless.cluster import ClusterError, DisklessError
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.registry import rules
 from salt_diskless.registry.decide import Desk
-from salt_diskless.registry.store import Delivery, Store, Transaction
+from salt_diskless.registry.store import Delivery, Machine, Store, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -115,8 +115,13 @@ def apply_rules(store: Store, desk: Desk) -> None:
     by hand, and claims that contradict it. What is refused is a line in the log."""
     _sift(store, desk)
     with store.read() as tx:
-        machines = tx.machines()
+        waiting = tx.machines("pending")
+    counting = [rule.name for rule in desk.cluster.rules if rule.count is not None]
+    machines: list[Machine] = []
     for rule in desk.cluster.rules:
+        if not machines:
+            with store.read() as tx:
+                machines = tx.for_rules(counting)
         wanted = list(rules.wishes(rule, machines))
         if not wanted:
             continue
@@ -130,15 +135,14 @@ def apply_rules(store: Store, desk: Desk) -> None:
             log.error("diskless: rule %s: %s", rule.name, problem)
         if nodes:
             log.info("diskless: rule %s accepted %s", rule.name, fold(node.name for node in nodes))
-        with store.read() as tx:
-            machines = tx.machines()
+            machines = []
     try:
         desk.follow()
     except ClusterError as err:
         log.error("diskless: the pillar and the registry's nodes: %s", err)
     with store.write() as tx:
         # What came meanwhile is for the next time.
-        tx.looked_at(machine for machine in machines if machine.state == "pending")
+        tx.looked_at(waiting)
 
 
 def _sift(store: Store, desk: Desk) -> None:

@@ -14,7 +14,8 @@ def wishes(rule: Rule, machines: Sequence[Machine]) -> Iterator[Wish]:
     """Yield what a rule makes of the machines that wait, in the order of power-on.
 
     machines
-        All of the registry: a serial number that a node has had is used up, and so are the next N.
+        As :meth:`Transaction.for_rules` has them: a serial number that a node has is used up, and
+        so are the next N.
     """
     waiting = [
         machine for machine in machines if machine.state == "pending" and _in_time(rule, machine)

@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -252,6 +252,18 @@ class Transaction:
         rows = self._ask(f"SELECT {_MACHINE} FROM machine {where} ORDER BY number", *values)
         return [_machine(row) for row in rows]
 
+    def for_rules(self, counting: Iterable[str]) -> list[Machine]:
+        """Return the machines that wait, those that have the serial number of one of them, and
+        those that were accepted by rules of these names; in the order of power-on."""
+        rules = [*counting]
+        rows = self._ask(
+            f"SELECT {_MACHINE} FROM machine WHERE state = 'pending' OR serial IN (SELECT serial "
+            f"FROM machine WHERE state = 'pending') OR rule IN ({', '.join('?' * len(rules))}) "
+            "ORDER BY number",
+            *rules,
+        )
+        return [_machine(row) for row in rows]
+
     def machine(self, mac: str) -> Machine | None:
         """Return the machine with that MAC."""
         row = self._ask(f"SELECT {_MACHINE} FROM machine WHERE mac = ?", mac).fetchone()
@@ -348,6 +360,12 @@ class Transaction:
         rows = self._ask(f"SELECT {_NODE} FROM node {where} ORDER BY name", *values)
         return [_node(row) for row in rows]
 
+    def kinds(self) -> list[tuple[str | None, dict[str, Any], str | None]]:
+        """Return what nodes have of profile, settings and boot server, each combination once;
+        places are left out."""
+        rows = self._ask("SELECT DISTINCT profile, settings, server FROM node WHERE mac NOT NULL")
+        return [(profile, json.loads(settings), server) for profile, settings, server in rows]
+
     def node(self, name: str) -> RegisteredNode | None:
         """Return the node of that name, in any case of letters."""
         return self._node("name", name)
@@ -355,6 +373,15 @@ class Transaction:
     def node_of(self, mac: str) -> RegisteredNode | None:
         """Return the node that a machine is."""
         return self._node("mac", mac)
+
+    def near(self, nodes: Sequence[RegisteredNode]) -> list[RegisteredNode]:
+        """Return the nodes that have a MAC or an address of these, as theirs or as their BMC's."""
+        addresses = {str(ip) for node in nodes for ip in (node.ip, node.settings.get("bmc")) if ip}
+        found = [self.node_of(node.mac) for node in nodes if node.mac is not None]
+        found += [self._node("ip", ip) for ip in addresses]
+        rows = self._ask(f"SELECT {_NODE} FROM node WHERE settings LIKE '%\"bmc\"%'")
+        found += [node for node in map(_node, rows) if node.settings.get("bmc") in addresses]
+        return list({node.name: node for node in found if node is not None}.values())
 
     def _node(self, column: str, value: str) -> RegisteredNode | None:
         row = self._ask(f"SELECT {_NODE} FROM node WHERE {column} = ?", value).fetchone()

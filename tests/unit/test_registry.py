@@ -609,6 +609,28 @@ def test_what_is_listed_by_hand_wins_and_a_conflict_names_both(store):
     assert same.same(there.name, there.mac)
 
 
+@pytest.mark.parametrize(
+    ("ip", "bmc", "words"),
+    [
+        ("10.8.226.10", None, "ip: found 10.8.226.10; give node011 its own: node010 has it"),
+        ("10.8.226.11", "10.99.0.10", "this is that of node010's BMC"),
+        ("10.8.226.11", "10.8.226.10", "this is node010's own"),
+        ("10.8.226.9", None, "bmc: found 10.8.226.9 (node010); give its BMC's address"),
+        ("10.8.226.11", "10.8.226.11", "this is node011's own"),
+    ],
+)
+def test_what_a_node_of_the_registry_has_no_other_gets(store, ip, bmc, words):
+    accept(store, 1, "node010", "10.8.226.10", bmc="10.99.0.10")
+    if ip == "10.8.226.9":
+        desk(store).forget(["node010"])
+        accept(store, 1, "node010", "10.8.226.10", bmc=ip)
+    before = content(store)
+    with pytest.raises(DisklessError) as err:
+        accept(store, 2, "node011", ip, **({"bmc": bmc} if bmc else {}))
+    assert words in str(err.value)
+    assert content(store) == before
+
+
 def test_a_conflict_does_not_keep_others_from_being_accepted(store):
     accept(store, 1, "node010")
     nodes = {"node010": {"mac": mac(9), "ip": "10.8.226.9", "profile": "compute"}}
@@ -750,6 +772,24 @@ def test_a_wrong_rule_is_named(rule, path, words):
         text.startswith(f"diskless:registry:rules:rack:{path}: ") and words in text
         for text in found
     ), found
+
+
+def test_a_machine_that_comes_while_rules_are_applied_is_looked_at_the_next_time(
+    store, monkeypatch
+):
+    announce(store, 1)
+    now = desk(store, **ruled(prefixes=["52:54:00"], nodes="n[1-9]"))
+    accept_some = now.accept
+
+    def and_one_comes(wishes, **how):
+        announce(store, 2)
+        return accept_some(wishes, **how)
+
+    monkeypatch.setattr(now, "accept", and_one_comes)
+    deliver.apply_rules(store, now)
+    with store.read() as tx:
+        assert [(one.mac, one.open) for one in tx.machines("pending")] == [(mac(2), True)]
+        assert tx.waiting()
 
 
 def test_what_cannot_be_is_taken_away_with_a_line_in_the_log(store, logged):
