@@ -105,6 +105,7 @@ def compare(
     stale: Iterable[str] = (),
     foreign_ok: Iterable[str] = (),
     own: Iterable[str] = (),
+    there: Mapping[str, bytes] | None = None,
 ) -> Difference:
     """Return what :func:`apply` would do; nothing is touched.
 
@@ -116,21 +117,23 @@ def compare(
         Paths that may be replaced although somebody else wrote them.
     own
         Paths that must not be there and are the project's by the directory that they lie in.
+    there
+        What has been read already, under a lock that its writers take.
 
     Raises :class:`DisklessError` for a file in the way that the project did not write.
     """
     added, changed = [], []
-    may = set(foreign_ok)
+    may, known = set(foreign_ok), there or {}
     for path, content in files.items():
         if isinstance(content, Copy):
             state = _copied(path, content)
         else:
             wanted = content.content if isinstance(content, Secret) else content
-            there = read(path, len(wanted))
-            state = None if there is None else there == wanted
-            if isinstance(content, Secret) and is_marked(there or b""):
+            found = known[path] if path in known else read(path, len(wanted))
+            state = None if found is None else found == wanted
+            if isinstance(content, Secret) and is_marked(found or b""):
                 state = True
-            if state is False and path not in may and not is_marked(there or b""):
+            if state is False and path not in may and not is_marked(found or b""):
                 raise DisklessError(
                     f"{path}: found a file that {MARK} did not write; move what you need of it "
                     "into the pillar, move it away, and apply again"

@@ -6,7 +6,9 @@ import functools
 import re
 from dataclasses import dataclass
 
-from salt_diskless.boot.ordered import place
+from netaddr import IPAddress
+
+from salt_diskless.boot.ordered import part_of, place, spliced
 from salt_diskless.boot.pxelinux import LOADER
 from salt_diskless.boot.template import template
 from salt_diskless.cluster import Network, Node, Site
@@ -86,11 +88,15 @@ def key(secret: str) -> bytes:
     return (header("the key that changes the running dhcpd") + clause).encode()
 
 
-def split(config: bytes) -> tuple[bytes, bytes]:
-    """Return a configuration of the project as what stands before its hosts, and the hosts."""
+def head_of(config: bytes) -> bytes:
+    """Return what stands before the hosts in a configuration of the project."""
+    return config[: _first(config)]
+
+
+def _first(config: bytes) -> int:
+    """Return where the hosts begin."""
     first = _HOST.search(config)
-    at = first.start() if first else len(config)
-    return config[:at], config[at:]
+    return first.start() if first else len(config)
 
 
 def hosts(config: bytes) -> dict[str, tuple[str, str]]:
@@ -101,31 +107,30 @@ def hosts(config: bytes) -> dict[str, tuple[str, str]]:
 
 
 def served(config: bytes, name: str = "", mac: str = "", ip: str = "") -> Host | None:
-    """Return the host of this name, whatever its case, or this MAC, or this address, or None. What
-    is looked for is searched as text, which takes no time to speak of."""
-    for line, text in (
-        (f"\nhost {name.lower()} {{\n", config.lower() if name else b""),
-        (f"\n  hardware ethernet {mac};\n", config if mac else b""),
-        (f"\n  fixed-address {ip};\n", config if ip else b""),
-    ):
-        at = text.find(line.encode())
-        if at >= 0:
-            match = _HOST.match(config, config.rfind(b"\nhost ", 0, at + len(b"\nhost ")))
-            if match is not None:
-                return _host(match)
-    return None
+    """Return the host of this name, whatever its case, or this MAC, or this address, or None. A
+    name or a MAC is searched as text, which takes no time to speak of."""
+    if ip:
+        match = part_of(config, _HOST, IPAddress(ip), _first(config), len(config))
+        return None if match is None else _host(match)
+    if name:
+        at = config.lower().find(f"\nhost {name.lower()} {{\n".encode())
+    else:
+        at = config.find(f"\n  hardware ethernet {mac};\n".encode())
+    if at < 0:
+        return None
+    match = _HOST.match(config, config.rfind(b"\nhost ", 0, at + len(b"\nhost ")))
+    return None if match is None else _host(match)
 
 
 def with_host(config: bytes, node: Node) -> bytes:
     """Return a configuration with one host more, which it must not have yet."""
-    start = len(split(config)[0])
-    at = place(config, _HOST, node.ip, start, len(config))
-    return config[:at] + host(node) + config[at:]
+    at = place(config, _HOST, node.ip, _first(config), len(config))
+    return spliced(config, at, at, host(node))
 
 
 def without(config: bytes, host: Host) -> bytes:
     """Return a configuration without one of its hosts."""
-    return config[: host.start] + config[host.end :]
+    return spliced(config, host.start, host.end, b"")
 
 
 def _host(match: re.Match[bytes]) -> Host:

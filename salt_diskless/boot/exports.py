@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from netaddr import IPAddress, IPNetwork, iprange_to_cidrs
 
-from salt_diskless.boot.ordered import place
+from salt_diskless.boot.ordered import place, spliced
 from salt_diskless.cluster import Image, Node, Site
 from salt_diskless.tree import header
 
@@ -159,7 +159,7 @@ class Edited:
             (self.new - before) | (then - self.gone),
         )
         text = "".join(export.line for export in lines).encode()
-        self.text = self.text[:start] + text + self.text[end:]
+        self.text = spliced(self.text, start, end, text)
 
     def _section(self, location: str) -> tuple[int, int] | None:
         """Return where the lines of an image begin and end."""

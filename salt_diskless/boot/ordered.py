@@ -1,5 +1,5 @@
 """Text whose parts are in the order of the nodes' addresses: where one more part belongs, without
-reading all of the others."""
+reading all of the others; and text that is changed at one place, in one copy."""
 
 from __future__ import annotations
 
@@ -25,3 +25,17 @@ def place(text: bytes, part: re.Pattern[bytes], address: IPAddress, start: int, 
         else:
             low = match.end()
     return low
+
+
+def part_of(
+    text: bytes, part: re.Pattern[bytes], address: IPAddress, start: int, end: int
+) -> re.Match[bytes] | None:
+    """Return the part of the node that has an address, or None; arguments as for :func:`place`."""
+    match = part.match(text, place(text, part, address - 1, start, end))
+    return match if match is not None and match["ip"].decode() == str(address) else None
+
+
+def spliced(text: bytes, start: int, end: int, new: bytes) -> bytes:
+    """Return a text with ``new`` from ``start`` to ``end``."""
+    whole = memoryview(text)
+    return b"".join((whole[:start], new, whole[end:]))

@@ -7,7 +7,7 @@ import fcntl
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from salt_diskless import swapfiles, tree
@@ -140,28 +140,34 @@ def extend(gone: Iterable[Export], new: Iterable[Export]) -> None:
     """
     with _table_locked():
         there = tree.read(TABLE, 1 << 21) or b""
-        table = there
-        for export in gone:
-            at = _find(table, export)
-            if at >= 0:
-                table = table[:at] + table[table.index(b"\n", at) + 1 :]
+        going = {at: there.index(b"\n", at) + 1 for one in gone if (at := _find(there, one)) >= 0}
+        lines = []
         for export in new:
-            if _find(table, export) >= 0:
+            if _find(there, export) not in (-1, *going):
                 continue
             form = _form(there, export)
-            if form is None or table[-1:] != b"\n":
+            if form is None or not there.endswith(b"\n"):
                 break
-            table += f"{export.path}\t{export.client}({form})\n".encode()
+            lines.append(f"{export.path}\t{export.client}({form})\n".encode())
         else:
-            if table != there:
-                # mountd reads it again when it is another file.
-                with open(f"{TABLE}{tree.UNFINISHED}", "wb") as stream:
-                    os.fchmod(stream.fileno(), 0o644)
-                    stream.write(table)
-                os.rename(f"{TABLE}{tree.UNFINISHED}", TABLE)
-                run(["exportfs", "-f"])
+            if going or lines:
+                _replace_table(there, going, lines)
             return
     reread()
+
+
+def _replace_table(there: bytes, going: Mapping[int, int], lines: Iterable[bytes]) -> None:
+    """Write the table without the lines that go, of which each is where it begins and ends, and
+    with others. mountd reads it again when it is another file."""
+    text, begin = memoryview(there), 0
+    with open(f"{TABLE}{tree.UNFINISHED}", "wb") as stream:
+        os.fchmod(stream.fileno(), 0o644)
+        for at in sorted(going):
+            stream.write(text[begin:at])
+            begin = going[at]
+        stream.writelines((text[begin:], *lines))
+    os.rename(f"{TABLE}{tree.UNFINISHED}", TABLE)
+    run(["exportfs", "-f"])
 
 
 def _find(table: bytes, export: Export) -> int:

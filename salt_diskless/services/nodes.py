@@ -50,8 +50,10 @@ _ABOUT = 1 << 21
 
 @dataclass(slots=True)
 class _Served:
-    """dhcpd's configuration and the exports, as they are to be."""
+    """dhcpd's configuration and the exports, as they are to be; ``there`` is both files as they
+    are."""
 
+    there: dict[str, bytes]
     config: bytes
     exports: exports.Edited
     #: Nodes that the running dhcpd has from its configuration, with another MAC or not any more.
@@ -112,7 +114,7 @@ def add(
             **loaders,
             platform.dhcp_config: served.config,
         }
-        difference = tree.compare(files)
+        difference = tree.compare(files, there=served.there)
         changes = _apply(difference, files, nodes, served, platform)
         if keys is not None:
             changes["keys"] = keys
@@ -158,7 +160,7 @@ def remove(
             platform.dhcp_config: served.config,
             platform.exports_file: served.exports.text,
         }
-        difference = tree.compare(files, paths)
+        difference = tree.compare(files, paths, there=served.there)
         service = platform.dhcp_service
         owed = restarts.owed(service)
         with restarts.owing(service):
@@ -269,7 +271,8 @@ def _read(platform: Platform) -> _Served:
                 "salt-call state.apply diskless, which makes this minion a boot server"
             )
     assert config is not None and exported is not None
-    return _Served(config, exports.Edited(exported))
+    files = {platform.dhcp_config: config, platform.exports_file: exported}
+    return _Served(files, config, exports.Edited(exported))
 
 
 def _check_served_here(cluster: Cluster, minion_id: str) -> None:
@@ -308,7 +311,7 @@ def _check_kernels(site: Site) -> None:
 
 def _check_head(served: _Served, site: Site, platform: Platform) -> None:
     """Raise :class:`DisklessError` where the networks are not served as the pillar has them."""
-    if hosts.split(served.config)[0] != hosts.head(site, platform.key_file):
+    if hosts.head_of(served.config) != hosts.head(site, platform.key_file):
         raise DisklessError(
             f"{platform.dhcp_config}: found other networks than the pillar has; run salt-call "
             "state.apply diskless, and add the nodes after that"
@@ -362,7 +365,7 @@ def _apply(
 
     def checked(path: str) -> None:
         if path == platform.dhcp_config + tree.UNFINISHED:
-            dhcpd.check_hosts(path, hosts.split(served.config)[0], nodes)
+            dhcpd.check_hosts(path, hosts.head_of(served.config), nodes)
 
     def live(path: str) -> None:
         if path == platform.exports_file:
