@@ -109,8 +109,8 @@ class Bench:
         (root / "sbin/mkinitramfs").write_text('#!/bin/sh\necho "$@" > "$2"\n')
         (root / "sbin/mkinitramfs").chmod(0o755)
 
-    def write_pillar(self, count: int) -> None:
-        """Write the pillar as an admin does: a line a node."""
+    def write_pillar(self, count: int, **more: object) -> None:
+        """Write the pillar as an admin does: a line a node; with more keys below ``diskless``."""
         lookup = {
             "tftp_root": f"{self.place}/srv/tftp",
             "dhcp_config": f"{self.place}/etc/dhcp/dhcpd.conf",
@@ -127,9 +127,11 @@ class Bench:
             },
             "profiles": {"compute": {"image": "tiny", "network": "all"}},
             "lookup": lookup,
+            **more,
         }
         lines = ["diskless:", *(f"  {key}: {json.dumps(value)}" for key, value in head.items())]
-        lines.append("  nodes:")
+        if count:
+            lines.append("  nodes:")
         for number in range(1, count + 1):
             high, low = number >> 8, number & 255
             lines.append(

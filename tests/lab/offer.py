@@ -13,14 +13,15 @@ import sys
 import time
 
 
-def wait_for_offer(interface: str, mac: str, ip: str) -> None:
-    """Ask on an interface until dhcpd offers this address to this MAC; it is asked five times.
+def wait_for_offer(interface: str, mac: str, ip: str, every: float = 1.0, times: int = 5) -> None:
+    """Ask on an interface until dhcpd offers this address to this MAC: so many times, each so many
+    seconds after the one before.
 
     Raises ``SystemExit`` when it does not.
     """
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
     wire.bind((interface, 0))
-    wire.settimeout(1)
+    wire.settimeout(every)
     card, mine = bytes.fromhex(mac.replace(":", "")), os.urandom(4)
     bootp = struct.pack("!BBBB4sHH16x16s192x", 1, 1, 6, 0, mine, 0, 0x8000, card)
     bootp += b"\x63\x82\x53\x63\x35\x01\x01\xff"
@@ -30,9 +31,9 @@ def wait_for_offer(interface: str, mac: str, ip: str) -> None:
     header[5] = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
     frame = b"\xff" * 6 + card + b"\x08\x00" + struct.pack("!10H", *header) + udp
     with wire:
-        for _ in range(5):
+        for _ in range(times):
             wire.send(frame)
-            end = time.monotonic() + 1
+            end = time.monotonic() + every
             while time.monotonic() < end:
                 try:
                     said = wire.recv(2048)[42:]
