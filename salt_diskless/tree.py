@@ -152,6 +152,7 @@ def apply(
     check: Check | None = None,
     own_below: str | None = None,
     live: Check | None = None,
+    removes_first: bool = False,
 ) -> None:
     """Make the disk what ``difference`` (of :func:`compare`) says.
 
@@ -165,6 +166,8 @@ def apply(
         Directories from here on are the project's: one that a removed file leaves empty goes too.
     live
         Called with each path when it is live, before the next one is; what it raises ends it there.
+    removes_first
+        Whether what is removed goes before what is new goes live, and not after it.
     """
     if not difference:
         return
@@ -172,12 +175,11 @@ def apply(
     written = [path for path in files if path in new]
     with _locked():
         _write_beside(written, files, check)
+        if removes_first:
+            _remove(difference.removed, own_below)
         _bring_in(written, live)
-        for path in difference.removed:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-        if own_below is not None:
-            _remove_emptied(difference.removed, own_below)
+        if not removes_first:
+            _remove(difference.removed, own_below)
 
 
 def leftovers(directory: str) -> Iterator[str]:
@@ -325,9 +327,14 @@ def _not_written(path: str, err: OSError) -> DisklessError:
     return DisklessError(f"{path}: cannot be written: {err.strerror}; it is as it was")
 
 
-def _remove_emptied(removed: Iterable[str], own_below: str) -> None:
-    """Remove the directories below ``own_below`` that the removed files leave empty."""
-    emptied = {os.path.dirname(path) for path in removed}
+def _remove(paths: Sequence[str], own_below: str | None) -> None:
+    """Remove files, and the directories below ``own_below`` that they leave empty."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    if own_below is None:
+        return
+    emptied = {os.path.dirname(path) for path in paths}
     emptied |= {os.path.dirname(directory) for directory in emptied}
     for directory in sorted(emptied, key=len, reverse=True):
         if directory.startswith(own_below):

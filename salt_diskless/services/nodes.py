@@ -137,6 +137,9 @@ def remove(
     """Serve these nodes no more, and return the changes with nodes folded; below ``outdated`` is
     the service that has to be restarted. Snapshots stay.
 
+    The DHCP host in the file goes last, so that who is killed leaves a node that the next call
+    finds.
+
     told_by
         As for :func:`add`.
     """
@@ -156,21 +159,47 @@ def remove(
             served.exports.take(name)
         if not gone:
             return {}
-        files: dict[str, tree.Content] = {
-            platform.dhcp_config: served.config,
-            platform.exports_file: served.exports.text,
-        }
-        difference = tree.compare(files, paths, there=served.there)
-        service = platform.dhcp_service
-        owed = restarts.owed(service)
-        with restarts.owing(service):
-            tree.apply(difference, files, own_below=tftp.directory(platform))
-            nfs.extend(served.exports.gone, served.exports.new)
-        read = _forget(gone, platform)
-        if not read and not owed:
-            restarts.paid(service)
+        read = _take_away(gone, paths, served, platform)
+    service = platform.dhcp_service
     changes: dict[str, object] = {"removed": {"nodes": fold(host.name for host in gone)}}
     return changes | ({"outdated": service} if read else {})
+
+
+def _take_away(
+    gone: Sequence[hosts.Host], paths: Sequence[str], served: _Served, platform: Platform
+) -> bool:
+    """Remove the loaders' files, the exports and the DHCP hosts of nodes, and tell whether dhcpd
+    needs a restart for that."""
+    read = False
+
+    def live(path: str) -> None:
+        nonlocal read
+        if path == platform.exports_file:
+            nfs.extend(served.exports.gone, served.exports.new)
+            read = _forget(gone, platform)
+
+    files: dict[str, tree.Content] = {
+        platform.exports_file: served.exports.text,
+        platform.dhcp_config: served.config,
+    }
+    difference = tree.compare(files, paths, there=served.there)
+    service = platform.dhcp_service
+    owed = restarts.owed(service)
+    with restarts.owing(service):
+        if platform.exports_file not in difference.changed:
+            # Somebody was killed when the file was written, and nobody knows what of the table was.
+            nfs.reread()
+            read = _forget(gone, platform)
+        tree.apply(
+            difference,
+            files,
+            own_below=tftp.directory(platform),
+            live=live,
+            removes_first=True,
+        )
+    if not read and not owed:
+        restarts.paid(service)
+    return read
 
 
 @contextlib.contextmanager

@@ -1,5 +1,5 @@
-"""A call that adds a node is killed wherever it changes something: nothing names what is not there,
-no file is half written, and the next call, or the next run, does the rest."""
+"""A call that adds or removes a node is killed wherever it changes something: nothing names what is
+not there, no file is half written, and the next call, or the next run, does the rest."""
 
 from __future__ import annotations
 
@@ -171,6 +171,36 @@ def test_killed_at_each_change_it_leaves_nothing_that_names_what_is_not_there(
                 add()
     # One file after the other has come: exports, loader, DHCP host; the answer is the last change.
     assert len(reached) == 4 and number > 60, (number, reached)
+
+
+def test_a_removal_that_is_killed_is_done_by_the_next_call(salt_call, served, segment):
+    apply(salt_call, served)
+    server = Server(served)
+    call = salt_call(served).modules
+    with running_dhcpd(server.config, LEASES):
+        before = server.files()
+        remove = lambda: call["diskless_node.remove"]("node004")  # noqa: E731
+        number, reached = 0, set()
+        while True:
+            call["diskless_node.add"]({"node004": NEW})
+            after = server.files()
+            assert server.is_known() and len(server.exported()) == 2
+            number += 1
+            if not killed_at(number, remove):
+                break
+            now = server.files()
+            for name, content in now.items():
+                assert content in (before[name], after[name]), (number, name)
+            reached.add(frozenset(name for name in now if now[name] == before[name]))
+            if now[server.config.name] == before[server.config.name]:
+                assert (now, server.exported()) == (before, set()) and not server.is_known()
+            else:
+                assert remove() == {"removed": {"nodes": "node004"}}, number
+            assert (server.files(), server.exported()) == (before, set()), number
+            assert not server.is_known(), number
+    assert (server.files(), server.exported()) == (before, set())
+    # The loader's two files go one by one, then the export, then the DHCP host.
+    assert len(reached) >= 3 and number > 15, (number, reached)
 
 
 def half_written(place: pathlib.Path) -> list[pathlib.Path]:
