@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import salt.cache
-import salt.client
-import salt.key
 import salt.loader
 import salt.pillar
 import salt.utils.args
 import salt.utils.atomicfile
 import salt.utils.event
-import salt.utils.files
-from salt.exceptions import CommandExecutionError, SaltException
+from salt.exceptions import CommandExecutionError
 
 from salt_diskless import adapter, tree
-from salt_diskless.cluster import DisklessError, schema
+from salt_diskless.adapter import keys, minions
+from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.power import waves
 from salt_diskless.power.remote import Servers
@@ -41,12 +38,8 @@ log = logging.getLogger(__name__)
 __virtualname__ = "diskless"
 __func_alias__ = {"import_": "import", "export_": "export"}
 
-#: How long a minion may take to make a key or write a file, in seconds.
-_TIMEOUT = 60
-#: How long a boot server may take to say that it is at it, in seconds.
-_ANSWER = 10
 
-
+@adapter.salt_error()
 def introduce(minion: str, servers: list[str], user: str = "root") -> dict[str, Any]:
     """
     Make a golden machine and its boot servers known to each other: each server's public key is let
@@ -68,12 +61,13 @@ def introduce(minion: str, servers: list[str], user: str = "root") -> dict[str, 
 
         salt-run diskless.introduce node004 '["node002"]'
     """
-    keys = _ask(servers, "diskless_image.key")
-    host_keys = _ask([minion], "diskless_golden.host_keys")[minion]
-    let_in = _ask([minion], "diskless_golden.authorize", user, keys)
-    return {**let_in, **_ask(servers, "diskless_image.pin", minion, host_keys)}
+    own = minions.work(__opts__, servers, "diskless_image.key")
+    host_keys = minions.work(__opts__, [minion], "diskless_golden.host_keys")[minion]
+    let_in = minions.work(__opts__, [minion], "diskless_golden.authorize", user, own)
+    return {**let_in, **minions.work(__opts__, servers, "diskless_image.pin", minion, host_keys)}
 
 
+@adapter.salt_error()
 def accept_keys(servers: list[str]) -> dict[str, str]:
     """
     Have boot servers make the keys of their nodes' minions, and accept the public ones: a node's
@@ -91,10 +85,10 @@ def accept_keys(servers: list[str]) -> dict[str, str]:
 
         salt-run diskless.accept_keys '["node002"]'
     """
-    with salt.key.get_key(__opts__) as keys:
-        known = sorted(keys.list_keys()["minions"])
-    offered = _ask(servers, "diskless_snapshot.minion_keys", known)
-    said = _let_in({name: key for found in offered.values() for name, key in found.items()})
+    known = keys.accepted(__opts__)
+    offered = minions.work(__opts__, servers, "diskless_snapshot.minion_keys", known)
+    public = {name: key for found in offered.values() for name, key in found.items()}
+    said = keys.let_in(__opts__, public)
     return {what: fold(names) for what, names in said.items() if names}
 
 
@@ -122,7 +116,7 @@ def react(tag: str, data: Any) -> dict[str, Any]:
         minion = announcement.started(tag, data)
         if minion is not None:
             # Of others there could be any number.
-            if minion and _state(minion) == "accepted":
+            if minion and keys.state(__opts__, minion) == "accepted":
                 with store_of(__opts__).write() as tx:
                     tx.started(minion)
             return {}
@@ -402,10 +396,11 @@ def power(
     order = waves.order(cluster, action, decide.names_of(names), wave, timeout, retries)
     if test:
         return {"action": order.action, "waves": [fold(some) for some in order.waves]}
-    _refreshed(
-        sorted({cluster.nodes[name].network.server for some in order.waves for name in some})
+    there = {cluster.nodes[name].network.server for some in order.waves for name in some}
+    minions.refreshed(__opts__, sorted(there))
+    said = waves.run(
+        order, Servers(cluster, partial(minions.call, __opts__), force=force, pxe=pxe), _say
     )
-    said = waves.run(order, Servers(cluster, _call, force=force, pxe=pxe), _say)
     if "failed" in said:
         # For an orchestration, and for the shell that has called salt-run.
         __context__["retcode"] = said["retcode"] = 1
@@ -538,143 +533,27 @@ def _tell_one(server: str, function: str, argument: Any, number: int) -> Any:
     of_nodes = {"number": number} if adds or function == "diskless_node.remove" else {}
     named = {**of_nodes, "keys": True} if adds else of_nodes
     try:
-        answer = _call(server, function, [argument], named)
+        answer = minions.call(__opts__, server, function, [argument], named)
     except deliver.Unreachable as err:
         raise deliver.Unreachable(
             f"{err}; what was decided is kept, and told as soon as it answers"
         ) from None
     if adds and isinstance(answer, dict):
         offered = answer.pop("keys", {})
-        said = _let_in({name: key for name, key in offered.items() if name in argument})
+        own = {name: key for name, key in offered.items() if name in argument}
+        said = keys.let_in(__opts__, own)
         if said["rejected"]:
             names = fold(said["rejected"])
             log.warning("diskless: %s: the key was rejected, and no minion is let in", names)
     return answer
 
 
-def _call(server: str, function: str, arguments: list[Any], named: dict[str, Any] | None) -> Any:
-    """Have a boot server call a function, and return the answer.
-
-    Raises :class:`deliver.Unreachable` when there is none, another :class:`DisklessError` when it
-    is an error.
-    """
-    try:
-        with salt.client.get_local_client(mopts=__opts__) as client:
-            said = client.cmd(
-                [server],
-                function,
-                arguments,
-                timeout=_ANSWER,
-                tgt_type="list",
-                full_return=True,
-                kwarg=named,
-            )
-    except SaltException as err:
-        # The master itself is down, or was killed just now.
-        raise deliver.Unreachable(f"{server}: {err}") from err
-    answer = said.get(server) if isinstance(said, dict) else None
-    if not isinstance(answer, dict) or "ret" not in answer:
-        raise deliver.Unreachable(f"{server}: no answer to {function}")
-    if answer.get("retcode"):
-        raise DisklessError(f"{server}: {answer['ret']}")
-    return answer["ret"]
-
-
-def _refreshed(servers: list[str]) -> list[str]:
-    """Return the boot servers that have read their pillar again: functions go by the one that a
-    minion has in memory, which lacks who is new."""
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        fresh = client.cmd(
-            servers,
-            "saltutil.refresh_pillar",
-            timeout=_ANSWER,
-            tgt_type="list",
-            kwarg={"wait": True},
-        )
-    return [server for server in servers if server in fresh]
-
-
 def _boots(desk: decide.Desk) -> dict[str, Any]:
     """Return what ``diskless.status`` of the boot servers says of the nodes, by server."""
     servers = sorted(desk.cluster.servers)
     with desk.store.read() as tx:
-        minions = tx.minions()
-    there = _refreshed(servers)
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        said = client.cmd(
-            there,
-            "diskless.status",
-            timeout=_ANSWER,
-            tgt_type="list",
-            kwarg={"minions": minions} if minions else None,
-        )
+        started = tx.minions()
+    there = minions.refreshed(__opts__, servers)
+    named = {"minions": started} if started else {}
+    said = minions.answers(__opts__, there, "diskless.status", named)
     return report.boots({server: said.get(server) for server in servers})
-
-
-def _let_in(offered: Mapping[str, str]) -> dict[str, list[str]]:
-    """Accept public keys, by the name of their nodes. Return the names of those that are
-    ``accepted`` now, and of those that were ``rejected`` by somebody; the others were accepted
-    before, and whatever key they had then stays."""
-    states = {name: _state(name) for name in offered if schema.is_host_name(name)}
-    accepted = [name for name, state in states.items() if state in (None, "pending")]
-    _accept({name: offered[name] for name in accepted})
-    rejected = [name for name, state in states.items() if state in ("rejected", "denied")]
-    return {"accepted": accepted, "rejected": rejected}
-
-
-#: What Salt 3006 calls the directories of the keys, by state.
-_DIRECTORIES = {"accepted": "minions", "rejected": "minions_rejected", "denied": "minions_denied"}
-
-
-def _state(name: str) -> str | None:
-    """Return what ``salt-key`` has of a minion: one look, however many keys there are."""
-    driver = __opts__.get("keys.cache_driver")
-    if driver is not None:
-        cache = salt.cache.Cache(__opts__, driver=driver)
-        denied = "denied" if cache.fetch("denied_keys", name) else None
-        return (cache.fetch("keys", name) or {}).get("state") or denied
-    for state, directory in _DIRECTORIES.items():
-        if os.path.lexists(os.path.join(__opts__["pki_dir"], directory, name)):
-            return state
-    return None
-
-
-def _accept(public: Mapping[str, str]) -> None:
-    """Make public keys accepted ones, as ``salt-key`` has them, in the place of pending ones."""
-    driver = __opts__.get("keys.cache_driver")
-    if driver is not None:
-        cache = salt.cache.Cache(__opts__, driver=driver)
-        for name, key in public.items():
-            cache.store("keys", name, {"pub": key, "state": "accepted"})
-        return
-    # Salt 3006 has a directory for each state, and a function that moves between them, but none
-    # that takes a new key.
-    pending = os.path.join(__opts__["pki_dir"], "minions_pre")
-    os.makedirs(pending, exist_ok=True)
-    for name, key in public.items():
-        with salt.utils.files.fopen(os.path.join(pending, name), "w") as stream:
-            stream.write(key)
-    if public:
-        with salt.key.get_key(__opts__) as keys:
-            keys.accept(match_dict={"minions_pre": list(public)})
-
-
-def _ask(minions: list[str], function: str, *arguments: object) -> dict[str, Any]:
-    """Have minions call a function, and return what each of them said.
-
-    Raises :class:`CommandExecutionError` with the words of those that could not.
-    """
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        said = client.cmd(
-            minions, function, arguments, timeout=_TIMEOUT, tgt_type="list", full_return=True
-        )
-    problems = []
-    for name in minions:
-        answer = said.get(name) or {}
-        if "ret" not in answer:
-            problems.append(f"{name}: no answer to {function}; is its minion up and accepted?")
-        elif answer.get("retcode"):
-            problems.append(f"{name}: {answer['ret']}")
-    if problems:
-        raise CommandExecutionError("\n".join(problems))
-    return {name: said[name]["ret"] for name in minions}
