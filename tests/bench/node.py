@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """How long it takes until one node more than N is offered its address by the running dhcpd: from
-the call of `diskless_node.add` on the boot server ("add"), and from the event that announces a
-machine which a rule accepts, by way of the master's reactor and registry ("event").
+the event that announces a machine which a rule accepts, by way of the master's reactor and registry
+("add"), and from the call of `diskless_node.add` on the boot server alone ("call").
 
 A master and a boot server for each N, side by side, in mounts and networks of their own; each is
 given one node after the other, all of them in turn, so that what else the machine does falls on all
 of them. A row has the median, and the median of the turns' ratios to the smallest cluster. For
-"add" the pillar is in memory as in a minion, and each call is a process of its own.
+"call" the pillar is in memory as in a minion, and each call is a process of its own.
 
     tests/bench/node.py --nodes 128 1000 10000 --json node.json
 """
@@ -42,7 +42,7 @@ from tests.bench.table import show  # noqa: E402
 from tests.lab.offer import wait_for_offer  # noqa: E402
 
 #: How often each case is measured; the first ones, in which libraries are loaded, do not count.
-TURNS = {"add": 25, "event": 11}
+TURNS = {"add": 11, "call": 25}
 UNCOUNTED = 2
 LEASES = pathlib.Path("/var/lib/dhcp/dhcpd.leases")
 RULE = {
@@ -185,8 +185,8 @@ class Server:
         print("ready", flush=True)
         late = 0
         for number, line in enumerate(sys.stdin, self.count + 1):
-            if line.strip() == "add":
-                _apart(lambda: _add(modules, *node(number)))  # noqa: B023
+            if line.strip() == "call":
+                _apart(lambda: _call(modules, *node(number)))  # noqa: B023
             else:
                 late += 1
                 _apart(lambda: self._announce(late))  # noqa: B023
@@ -211,7 +211,7 @@ class Server:
         wait_for_offer("node0", mac, ip, every=0.02, times=3000)
 
 
-def _add(modules: salt.loader.LazyLoader, name: str, mac: str, ip: str) -> None:
+def _call(modules: salt.loader.LazyLoader, name: str, mac: str, ip: str) -> None:
     changes = modules["diskless_node.add"]({name: {"mac": mac, "ip": ip, "profile": "compute"}})
     if changes != {"added": {"nodes": name}}:
         raise SystemExit(f"found {changes}")
