@@ -131,13 +131,15 @@ class Edited:
                 location, (block for block in roots[location] if block[0] <= address <= block[1])
             )
 
-    def take(self, name: str) -> None:
-        """Take a node of this name out of the file, if it is there."""
+    def take(self, name: str) -> bool:
+        """Take a node of this name out of the file, and tell whether it was there."""
+        there = False
         for kind in ("snapshot", "swap"):
             at = self.text.find(f"/{kind}/{name} ".encode())
             found = _LINE.match(self.text, self.text.rfind(b"\n", 0, at) + 1) if at >= 0 else None
             if found is None:
                 continue
+            there = True
             location = found["path"].decode().removesuffix(f"/{kind}/{name}")
             address = int(IPAddress(found["ip"].decode()))
             self._replace(found.start(), found.end(), ())
@@ -145,6 +147,7 @@ class Edited:
             if section is not None:
                 roots, rest = self._roots(*section)
                 self._replace(section[0], rest, _of_version(location, _without(roots, address)))
+        return there
 
     def _replace(self, start: int, end: int, exports: Iterable[Export]) -> None:
         before = {

@@ -147,7 +147,7 @@ def remove(
     with alone():
         served = _read(platform)
         _note(names, told_by)
-        gone, paths = [], []
+        gone, paths, half_gone = [], [], False
         for name in names:
             host = hosts.served(served.config, name=name)
             if host is None or host.name != name:
@@ -156,27 +156,40 @@ def remove(
             paths.append(_file(platform, host.ip))
             paths.append(answers.path(platform, host.mac))
             served.config = hosts.without(served.config, host)
-            served.exports.take(name)
+            half_gone |= not served.exports.take(name)
         if not gone:
             return {}
-        read = _take_away(gone, paths, served, platform)
+        read = _take_away(gone, paths, served, platform, half_gone)
     service = platform.dhcp_service
     changes: dict[str, object] = {"removed": {"nodes": fold(host.name for host in gone)}}
     return changes | ({"outdated": service} if read else {})
 
 
 def _take_away(
-    gone: Sequence[hosts.Host], paths: Sequence[str], served: _Served, platform: Platform
+    gone: Sequence[hosts.Host],
+    paths: Sequence[str],
+    served: _Served,
+    platform: Platform,
+    half_gone: bool,
 ) -> bool:
     """Remove the loaders' files, the exports and the DHCP hosts of nodes, and tell whether dhcpd
-    needs a restart for that."""
+    needs a restart for that.
+
+    half_gone
+        Whether some have no exports any more: somebody was killed, and what exportfs's table has of
+        them nobody knows.
+    """
     read = False
 
     def live(path: str) -> None:
         nonlocal read
-        if path == platform.exports_file:
+        if path != platform.exports_file:
+            return
+        if half_gone:
+            nfs.reread()
+        else:
             nfs.extend(served.exports.gone, served.exports.new)
-            read = _forget(gone, platform)
+        read = _forget(gone, platform)
 
     files: dict[str, tree.Content] = {
         platform.exports_file: served.exports.text,
@@ -187,9 +200,7 @@ def _take_away(
     owed = restarts.owed(service)
     with restarts.owing(service):
         if platform.exports_file not in difference.changed:
-            # Somebody was killed when the file was written, and nobody knows what of the table was.
-            nfs.reread()
-            read = _forget(gone, platform)
+            live(platform.exports_file)
         tree.apply(
             difference,
             files,

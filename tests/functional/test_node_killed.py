@@ -20,6 +20,7 @@ from tests.functional.wire import running_dhcpd, segment
 __all__ = ["segment", "served"]
 pytestmark = pytest.mark.any_salt
 
+OTHER = {**NEW, "mac": "52:54:00:77:00:51", "ip": "10.77.0.13"}
 NODE = {**NEW, "swap": {"kind": "nfs", "size": "16M"}}
 #: What changes a disk, or has another program do something: Python's audit events (sys.audit).
 CHANGES = frozenset(
@@ -201,6 +202,24 @@ def test_a_removal_that_is_killed_is_done_by_the_next_call(salt_call, served, se
     assert (server.files(), server.exported()) == (before, set())
     # The loader's two files go one by one, then the export, then the DHCP host.
     assert len(reached) >= 3 and number > 15, (number, reached)
+
+
+def test_the_next_call_does_it_beside_the_removal_of_others(salt_call, served, segment):
+    apply(salt_call, served)
+    server = Server(served)
+    call = salt_call(served).modules
+    with running_dhcpd(server.config, LEASES):
+        before, table = server.files(), {*nfs.table()}
+        for number in range(1, 100):
+            call["diskless_node.add"]({"node004": NEW, "node005": OTHER})
+            assert killed_at(number, lambda: call["diskless_node.remove"]("node004"))
+            half_gone = b"node004" not in server.exports.read_bytes() and server.exported()
+            said = call["diskless_node.remove"](["node004", "node005"])
+            assert said == {"removed": {"nodes": "node[004-005]"}}, number
+            assert (server.files(), {*nfs.table()}) == (before, table), number
+            if half_gone:
+                return
+    pytest.fail("the file of exports was never ahead of the table")
 
 
 def half_written(place: pathlib.Path) -> list[pathlib.Path]:
