@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,27 +82,55 @@ def mac_of(who: Any) -> str | None:
     return None
 
 
-def find(tx: Transaction, who: Any) -> Machine:
-    """Return the machine that is meant: by its MAC, its serial number, or the node that it is.
+class Ambiguous(DisklessError):
+    """A number that was meant as a MAC, or as a serial number."""
 
-    Raises :class:`DisklessError` when there is none, or more than one.
+
+def find(tx: Transaction, who: Any) -> Machine:
+    """Return the machine that is meant: by its MAC, its serial number, or the node that it is. What
+    is a MAC is nothing else: what serial number a machine says to have is anybody's guess.
+
+    Raises :class:`DisklessError` when there is none, or more than one, and :class:`Ambiguous`.
     """
     mac = mac_of(who)
-    machines = [] if mac is None else [tx.machine(mac)]
-    if machines in ([], [None]):
+    found = None if mac is None else tx.machine(mac)
+    if found is not None:
+        return found
+    others: list[Machine] = []
+    if mac is None or not isinstance(who, str):
         node = tx.node(who) if isinstance(who, str) else None
-        machines = [tx.machine(node.mac)] if node and node.mac else []
-        machines = machines or [one for text in meant(who) for one in tx.serials(text)]
-    found = [machine for machine in machines if machine is not None]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        macs = ", ".join(machine.mac for machine in found)
+        machine = tx.machine(node.mac) if node and node.mac else None
+        others = [machine] if machine else [one for text in meant(who) for one in tx.serials(text)]
+    macs = ", ".join(machine.mac for machine in others)
+    if others and mac is not None:
+        raise Ambiguous(
+            f"{shown(who)}: found the MAC {mac}, which nobody has, and {macs} with that serial "
+            "number; give the MAC that is meant, in quotes"
+        )
+    if len(others) == 1:
+        return others[0]
+    if others:
         raise DisklessError(f"{shown(who)}: found {macs}; name one by its MAC")
     raise DisklessError(
         f"{shown(who)}: found no such machine in the registry; give the MAC or the serial number "
         "that `salt-run diskless.pending` shows, or a registered node's name"
     )
+
+
+def find_or_new(tx: Transaction, who: Any) -> Machine | str:
+    """Return the machine that is meant, or the MAC of one that has not announced itself.
+
+    Raises as :func:`find` does.
+    """
+    try:
+        return find(tx, who)
+    except Ambiguous:
+        raise
+    except DisklessError:
+        mac = mac_of(who)
+        if mac is None:
+            raise
+        return mac
 
 
 def split(text: Any) -> list[Any]:
@@ -111,7 +140,7 @@ def split(text: Any) -> list[Any]:
         return [text]
     found: list[Any] = []
     for item in re.split(r",(?![^\[]*\])", text.replace(" ", "")):
-        found += expand(item) if "[" in item else [item]
+        found += names_of(item) if "[" in item else [item]
     return found
 
 
@@ -121,7 +150,8 @@ def machines_of(tx: Transaction, who: Any) -> list[str]:
     if who == "pending":
         return [machine.mac for machine in tx.machines("pending")]
     several = who if isinstance(who, list | tuple) else split(who)
-    return [mac_of(one) or find(tx, one).mac for one in several]
+    there = [find_or_new(tx, one) for one in several]
+    return [one if isinstance(one, str) else one.mac for one in there]
 
 
 def places_of(ip: Any) -> Any:
@@ -187,28 +217,54 @@ class Desk:
             allocator = Allocator(self.cluster, self.listed, tx.nodes())
             new: list[tuple[Wish, RegisteredNode]] = []
             for wish in wishes:
+                if wish.rule is not None and not _waits(tx, wish.mac):
+                    # Somebody has decided meanwhile.
+                    continue
                 try:
                     new.append((wish, self._node(tx, allocator, wish)))
                 except DisklessError as err:
                     if refused is None:
                         raise
                     refused.append(f"{wish.mac}: {err}")
-            nodes = self._checked(tx, [node for _, node in new])
+            try:
+                nodes = self._checked(tx, [node for _, node in new])
+            except DisklessError:
+                if refused is None:
+                    raise
+                return self._one_by_one(tx, new, refused)
             for (wish, _), node in zip(new, nodes, strict=True):
                 self._settle(tx, node, wish.rule)
         return nodes
+
+    def _one_by_one(
+        self, tx: Transaction, new: Sequence[tuple[Wish, RegisteredNode]], refused: list[str]
+    ) -> list[RegisteredNode]:
+        """Make nodes of those that can be; the arguments are as in :meth:`accept`."""
+        self._checked(tx, [])
+        done = []
+        for wish, node in new:
+            try:
+                (checked,) = self._checked(tx, [node])
+            except DisklessError as err:
+                refused.append(f"{wish.mac}: {err}")
+                continue
+            self._settle(tx, checked, wish.rule)
+            done.append(checked)
+        return done
 
     def reject(self, who: Iterable[Any], test: bool = False) -> list[str]:
         """Refuse machines, and return their MACs. One that is a node must be forgotten first."""
         done = []
         with self._change(test) as tx:
             for one in who:
-                machine = self._find_or_new(tx, one)
+                machine = find_or_new(tx, one)
                 mac = machine if isinstance(machine, str) else machine.mac
                 node = tx.node_of(mac)
                 if node is not None or mac in self.listed.macs:
                     name = node.name if node else self.listed.macs[mac]
                     raise DisklessError(f"{shown(one)}: it is {name}; {_AWAY[node is not None]}")
+                if isinstance(machine, Machine) and machine.server not in self.cluster.servers:
+                    tx.unclaim(mac, "server")
                 tx.decide(mac, "rejected")
                 for server in self._servers(None if isinstance(machine, str) else machine):
                     tx.deliver(server, "reject", mac)
@@ -248,7 +304,7 @@ class Desk:
         """
         with self._change(test) as tx:
             there = self._registered(tx, old)
-            machine = self._find_or_new(tx, new)
+            machine = find_or_new(tx, new)
             mac = machine if isinstance(machine, str) else machine.mac
             other = tx.node_of(mac)
             if other is not None or mac in self.listed.macs:
@@ -341,7 +397,7 @@ class Desk:
     def _network(self, profile: str, settings: Mapping[str, Any]) -> str:
         """Return the network of a node: its own, or of the nearest profile that has one."""
         profiles: Mapping[str, Any] = self.pillar.get("profiles") or {}
-        if profile not in profiles:
+        if not isinstance(profile, str) or profile not in profiles:
             raise DisklessError(
                 f"profile: found {shown(profile)}; {nearest(str(profile), profiles)}"
             )
@@ -349,7 +405,7 @@ class Desk:
         while layer and "network" not in layer:
             layer = profiles.get(layer.get("profile"))
         network = layer["network"] if layer else None
-        if network not in self.cluster.networks:
+        if not isinstance(network, str) or network not in self.cluster.networks:
             known = in_words(self.cluster.networks)
             raise DisklessError(
                 f"network: found {shown(network)} for profile {profile}; name one of {known}"
@@ -365,16 +421,25 @@ class Desk:
                 raise DisklessError(str(problem))
         taken = {node.name.lower() for node in new}
         old = [node for node in tx.near(new) if node.name.lower() not in taken]
+        for node in old:
+            if self.listed.same(node.name, None):
+                raise DisklessError(
+                    f"{node.ip}: the registry still has it, or the MAC {node.mac}, for "
+                    f"{node.name}, which the pillar lists by hand; salt-run diskless.forget "
+                    f"{node.name} first"
+                )
         return self._served([*old, *new])[len(old) :]
 
     def _with(self, nodes: Sequence[RegisteredNode]) -> Cluster:
         """Return the cluster with these nodes beside the pillar's, whose word counts."""
         written: dict[str, Any] = dict(self.pillar.get("nodes") or {})
-        for number, node in enumerate(nodes):
+        macs = {*self.listed.macs, *(node.mac for node in nodes)}
+        free = (mac for number in itertools.count() if (mac := _stand_in(number)) not in macs)
+        for node in nodes:
             if not self.listed.same(node.name, None) and not self._contradicts(node):
                 # A place waits for a MAC; whether it is right otherwise can be seen now.
-                stand_in = (0x02 << 40 | number).to_bytes(6, "big").hex(":")
-                written[node.name] = {"mac": stand_in, **node.as_pillar()}
+                own = node.as_pillar()
+                written[node.name] = own if node.mac else {"mac": next(free), **own}
         return parse({**self.pillar, "nodes": written})
 
     def _served(self, nodes: Sequence[RegisteredNode]) -> list[RegisteredNode]:
@@ -416,16 +481,6 @@ class Desk:
             return [str(machine.server)]
         return sorted(self.cluster.servers)
 
-    def _find_or_new(self, tx: Transaction, who: Any) -> Machine | str:
-        """Return the machine that is meant, or the MAC of one that has not announced itself."""
-        try:
-            return find(tx, who)
-        except DisklessError:
-            mac = mac_of(who)
-            if mac is None:
-                raise
-            return mac
-
     def _registered(self, tx: Transaction, who: Any) -> RegisteredNode:
         node = tx.node(who) if isinstance(who, str) else None
         if node is None:
@@ -437,6 +492,15 @@ class Desk:
         if node is None:
             raise DisklessError(f"{shown(who)}: it is no node; accept it instead")
         return node
+
+
+def _stand_in(number: int) -> str:
+    return (0x02 << 40 | number).to_bytes(6, "big").hex(":")
+
+
+def _waits(tx: Transaction, mac: str) -> bool:
+    machine = tx.machine(mac)
+    return machine is not None and machine.state == "pending"
 
 
 class _OnlyTest(Exception):

@@ -31,6 +31,8 @@ QUIET = 1.0
 LONGEST = 30.0
 #: How many nodes or machines one call has at most.
 CHUNK = 1000
+#: In how many parts it goes at the next time when it was refused.
+PARTS = 8
 
 #: Has a boot server call a function with one argument; the number is how far the registry has
 #: counted. Raises :class:`Unreachable` when it does not answer, another :class:`DisklessError` when
@@ -226,14 +228,15 @@ def _complain(orders: Sequence[Delivery], err: DisklessError) -> None:
 
 def _batches(orders: Sequence[Delivery]) -> Iterator[tuple[str, list[Delivery]]]:
     """Yield what goes in one call. What was refused before is apart from what is new, so that it
-    does not take that with it."""
+    does not take that with it, and goes in smaller parts each time, until what is refused is alone.
+    """
     for action in _ORDER:
-        for again in (False, True):
-            some = [
-                order for order in orders if order.action == action and bool(order.tries) is again
-            ]
-            for start in range(0, len(some), CHUNK):
-                yield action, some[start : start + CHUNK]
+        mine = [order for order in orders if order.action == action]
+        for tries in sorted({order.tries for order in mine}):
+            some = [order for order in mine if order.tries == tries]
+            size = min(CHUNK, -(-len(some) // PARTS)) if tries else CHUNK
+            for start in range(0, len(some), size):
+                yield action, some[start : start + size]
 
 
 def _argument(tx: Transaction, action: str, orders: Sequence[Delivery]) -> Any:

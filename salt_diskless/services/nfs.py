@@ -140,20 +140,25 @@ def extend(gone: Iterable[Export], new: Iterable[Export]) -> None:
     """
     with _table_locked():
         there = tree.read(TABLE, 1 << 21) or b""
-        going = {at: there.index(b"\n", at) + 1 for one in gone if (at := _find(there, one)) >= 0}
-        lines = []
-        for export in new:
-            if _find(there, export) not in (-1, *going):
-                continue
-            form = _form(there, export)
-            if form is None or not there.endswith(b"\n"):
-                break
-            lines.append(f"{export.path}\t{export.client}({form})\n".encode())
-        else:
-            if going or lines:
-                _replace_table(there, going, lines)
+        if there.endswith(b"\n") and _extend(there, gone, new):
             return
     reread()
+
+
+def _extend(there: bytes, gone: Iterable[Export], new: Iterable[Export]) -> bool:
+    """Change the table, which is ``there``, and tell whether that could be done."""
+    going = {at: there.index(b"\n", at) + 1 for one in gone if (at := _find(there, one)) >= 0}
+    lines = []
+    for export in new:
+        if _find(there, export) not in (-1, *going):
+            continue
+        form = _form(there, export)
+        if form is None:
+            return False
+        lines.append(f"{export.path}\t{export.client}({form})\n".encode())
+    if going or lines:
+        _replace_table(there, going, lines)
+    return True
 
 
 def _replace_table(there: bytes, going: Mapping[int, int], lines: Iterable[bytes]) -> None:

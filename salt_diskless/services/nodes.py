@@ -147,22 +147,40 @@ def remove(
     with alone():
         served = _read(platform)
         _note(names, told_by)
-        gone, paths, half_gone = [], [], False
+        gone: dict[str, hosts.Host | None] = {}
+        paths, half_gone = [], False
         for name in names:
-            host = hosts.served(served.config, name=name)
-            if host is None or host.name != name:
+            found = hosts.served(served.config, name=name)
+            host = found if found is not None and found.name == name else None
+            exported = served.exports.take(name)
+            if host is None and not exported:
                 continue
-            gone.append(host)
-            paths.append(_file(platform, host.ip))
-            paths.append(answers.path(platform, host.mac))
+            gone[name] = host
+            if host is None:
+                # Who was to add it was killed before the end.
+                paths += _files_of(name, served, platform)
+                continue
+            half_gone |= not exported
+            paths += [_file(platform, host.ip), answers.path(platform, host.mac)]
             served.config = hosts.without(served.config, host)
-            half_gone |= not served.exports.take(name)
         if not gone:
             return {}
-        read = _take_away(gone, paths, served, platform, half_gone)
+        there = [host for host in gone.values() if host is not None]
+        read = _take_away(there, paths, served, platform, half_gone)
     service = platform.dhcp_service
-    changes: dict[str, object] = {"removed": {"nodes": fold(host.name for host in gone)}}
+    changes: dict[str, object] = {"removed": {"nodes": fold(gone)}}
     return changes | ({"outdated": service} if read else {})
+
+
+def _files_of(name: str, served: _Served, platform: Platform) -> list[str]:
+    """Return the loader's files for the address that a node's snapshot was exported to, unless
+    another node has it."""
+    return [
+        _file(platform, export.client)
+        for export in served.exports.gone
+        if export.path.endswith(f"/snapshot/{name}")
+        and hosts.served(served.config, ip=export.client) is None
+    ]
 
 
 def _take_away(
@@ -362,6 +380,7 @@ def _check_free(nodes: Sequence[Node], served: _Served) -> set[str]:
     """Return the names of those that are served already; raise :class:`ClusterError` for what other
     nodes have that are served."""
     problems, known = [], set()
+    macs = {node.name: node.mac for node in nodes}
     for node in nodes:
         path, ip = f"diskless:nodes:{node.name}", str(node.ip)
         same = hosts.served(served.config, name=node.name)
@@ -372,6 +391,9 @@ def _check_free(nodes: Sequence[Node], served: _Served) -> set[str]:
             ("mac", node.mac, hosts.served(served.config, mac=node.mac)),
             ("ip", ip, hosts.served(served.config, ip=ip)),
         ):
+            if other is not None and key == "mac" and macs.get(other.name, value) != value:
+                # That one gets another in the same call.
+                continue
             if other is not None and other.name.lower() != node.name.lower():
                 right = f"give {node.name} its own: {other.name} has it"
                 problems.append(Problem(f"{path}:{key}", value, right))

@@ -53,10 +53,14 @@ def since(number: int) -> News:
 
 
 def over(nodes: Any, news: News) -> Any:
-    """Return a pillar's nodes with what was told over them, except where it lists them by hand."""
-    if not news or not isinstance(nodes, Mapping):
+    """Return a pillar's nodes with what was told over them, except where it lists them by hand.
+
+    nodes
+        None where the pillar has none.
+    """
+    if not news or not isinstance(nodes, Mapping | None):
         return nodes
-    left = {name: node for name, node in nodes.items() if name not in news}
+    left = {name: node for name, node in (nodes or {}).items() if name not in news}
     by_hand = listed(left).names
     new = {name: node for name, node in news.items() if node and name.lower() not in by_hand}
     return {**left, **new}

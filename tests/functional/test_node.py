@@ -113,6 +113,28 @@ def test_the_keys_of_its_minion_are_there_before_it_is_told_that_it_is_a_node(
     assert "keys" not in function({"node004": NEW})
 
 
+def test_two_nodes_change_their_macs_in_one_call(salt_call, served):
+    one = {"node004": NEW, "node005": {**NEW, "mac": "52:54:00:77:00:51", "ip": "10.77.0.13"}}
+    add(salt_call, served, **one)
+    macs = [node["mac"] for node in one.values()]
+    other = {name: {**one[name], "mac": mac} for name, mac in zip(one, reversed(macs), strict=True)}
+    assert add(salt_call, served, **other)["changed"] == {"nodes": "node[004-005]"}
+    there = salt_call(served).modules["diskless_node.list"]()
+    assert [there[name]["mac"] for name in one] == [*reversed(macs)]
+    changes = apply(salt_call, with_nodes(served, **other))
+    assert not {*changes} - {"diskless_dhcpd.managed"}, changes
+
+
+def test_a_table_whose_last_line_has_no_end_is_made_anew_by_exportfs(salt_call, served):
+    add(salt_call, served, node004=NEW)
+    table = pathlib.Path(nfs.TABLE)
+    there = {*nfs.table()}
+    lines = sorted(table.read_text().splitlines(), key=lambda line: "node004" in line)
+    table.write_text("\n".join(lines))
+    salt_call(served).modules["diskless_node.remove"]("node004")
+    assert {*nfs.table()} == {one for one in there if one.client != NEW["ip"]}
+
+
 def test_where_nothing_is_exported_yet_exportfs_does_it(salt_call, pillar, served):
     pathlib.Path(nfs.TABLE).unlink()
     add(salt_call, served, node004=NEW)

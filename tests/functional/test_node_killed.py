@@ -222,6 +222,30 @@ def test_the_next_call_does_it_beside_the_removal_of_others(salt_call, served, s
     pytest.fail("the file of exports was never ahead of the table")
 
 
+def test_what_a_killed_addition_left_is_removed(salt_call, served, segment):
+    apply(salt_call, served)
+    server = Server(served)
+    call = salt_call(served).modules
+    with running_dhcpd(server.config, LEASES):
+        before, table = server.files(), {*nfs.table()}
+        number, reached = 0, set()
+        while True:
+            number += 1
+            killed = killed_at(number, lambda: call["diskless_node.add"]({"node004": NODE}))
+            now = server.files()
+            reached.add(frozenset(name for name in now if now[name] != before[name]))
+            said = call["diskless_node.remove"]("node004")
+            assert said in ({}, {"removed": {"nodes": "node004"}}), number
+            assert (server.files(), {*nfs.table()}) == (before, table), number
+            assert not server.is_known(), number
+            if not killed:
+                break
+            for part in ("snapshot", "swap"):
+                shutil.rmtree(server.location / part / "node004", ignore_errors=True)
+    # Nothing, exports, the loader's file, and the DHCP host.
+    assert len(reached) >= 4, reached
+
+
 def half_written(place: pathlib.Path) -> list[pathlib.Path]:
     """Return what a killed writer has left."""
     places = (place, pathlib.Path("/etc/exports.d"))

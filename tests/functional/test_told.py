@@ -56,6 +56,15 @@ def test_a_node_that_comes_while_a_run_is_under_way_stays(salt_call, served, ste
     assert is_served(served, NEW["mac"])
 
 
+@pytest.mark.parametrize("nodes", [{}, {"nodes": None}, {"nodes": {}}])
+def test_so_does_the_first_of_all(salt_call, served, nodes):
+    old = {key: value for key, value in counted(served, 4).items() if key != "nodes"} | nodes
+    apply(salt_call, old)
+    salt_call(old).modules["diskless_node.add"]({"node004": NEW}, number=5)
+    apply(salt_call, old)
+    assert is_served(served, NEW["mac"])
+
+
 @pytest.mark.parametrize("step", range(len(STATES) + 1))
 def test_a_node_that_goes_while_a_run_is_under_way_does_not_come_back(salt_call, served, step):
     there = counted(with_nodes(served, node004=NEW), 5)

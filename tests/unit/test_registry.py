@@ -8,6 +8,7 @@ import logging
 import os
 import pathlib
 import sqlite3
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,8 +19,8 @@ from salt_diskless.cluster import ClusterError, DisklessError, parse
 from salt_diskless.registry import deliver, rules
 from salt_diskless.registry import store as store_module
 from salt_diskless.registry.announcement import HOOK, TAG, of_event, read, started
-from salt_diskless.registry.decide import Wish, machines_of, meant, names_of, places_of
-from salt_diskless.registry.store import Store
+from salt_diskless.registry.decide import Wish, machines_of, meant, names_of, places_of, split
+from salt_diskless.registry.store import RegisteredNode, Store
 from tests.unit.registry import PILLAR, accept, announce, content, desk, mac, of, said
 
 BEACON = "salt/beacon/node002/diskless_discovery/52-54-00-00-00-05"
@@ -733,7 +734,104 @@ def test_a_rule_that_cannot_be_is_a_line_in_the_log_and_the_others_go_on(store, 
     assert [(node.name, node.mac) for node in content(store)[1]] == [("y1", mac(1)), ("y2", mac(2))]
     refused, wrong = (line for line in logged if "accepted" not in line)
     assert refused.startswith(f"diskless: rule a: {mac(1)}: name: found no free one in node003")
-    assert "rule b accepts nobody" in wrong and "it is the boot server node002" in wrong
+    assert wrong.startswith(f"diskless: rule b: {mac(2)}: ")
+    assert "it is the boot server node002" in wrong
+
+
+def test_a_rule_whose_pillar_is_wrong_is_one_line_in_the_log(store, logged):
+    announce(store, 1, 2)
+    nodes = {"node003": {"mac": mac(8), "ip": "10.8.226.72", "profile": "compute"}}
+    rules = ruled(prefixes=["52:54:00"], nodes="n[1-9]")
+    deliver.apply_rules(store, desk(store, nodes=nodes, **rules))
+    (line,) = logged
+    assert "rule rack accepts nobody" in line and "it is the boot server node002" in line
+    assert content(store)[1] == []
+
+
+def test_one_address_that_is_somebodys_keeps_no_other_from_a_rules_run(store, logged):
+    accept(store, 9, "node009", "10.8.226.141")
+    for number in (1, 2, 3):
+        announce(store, number, serial=f"S{number}")
+    run = {"serials": ["S1", "S2", "S3"], "nodes": "s[1-3]", "ip": "10.8.226.140+"}
+    assert apply(store, **run) == [("node009", mac(9)), ("s1", mac(1)), ("s3", mac(3))]
+    with store.read() as tx:
+        assert [machine.mac for machine in tx.machines("pending")] == [mac(2)]
+    assert f"rule rack: {mac(2)}: " in logged[0] and "node009 has it" in logged[0]
+
+
+def test_who_is_rejected_while_rules_are_applied_stays_so(store, monkeypatch):
+    announce(store, 1, 2)
+    now = desk(store, **ruled(prefixes=["52:54:00"], nodes="n[1-9]"))
+    accept_some = now.accept
+
+    def and_one_is_rejected(wishes, **how):
+        desk(store).reject([mac(1)])
+        desk(store).forget([mac(2)])
+        return accept_some(wishes, **how)
+
+    monkeypatch.setattr(now, "accept", and_one_is_rejected)
+    deliver.apply_rules(store, now)
+    machines, nodes, _ = content(store)
+    assert [(machine.mac, machine.state) for machine in machines] == [(mac(1), "rejected")]
+    assert nodes == []
+
+
+def test_what_is_a_mac_is_no_serial_number_of_somebody_elses(store):
+    accept(store, 1, "node010")
+    board = "00-21-5E-40-64-5D"
+    announce(store, 7, serial=board)
+    assert desk(store).reject([board]) == ["00:21:5e:40:64:5d"]
+    desk(store).forget([board])
+    assert desk(store).replace("node010", board).mac == "00:21:5e:40:64:5d"
+    # 02:10:20:30:40:50 without quotes.
+    number = sum(part * 60**power for power, part in enumerate((50, 40, 30, 20, 10, 2)))
+    announce(store, 8, serial=str(number))
+    before = content(store)
+    with store.read() as tx, pytest.raises(DisklessError, match="give the MAC that is meant"):
+        machines_of(tx, [number])
+    for call in (
+        lambda: desk(store).replace("node010", number),
+        lambda: desk(store).reject([number]),
+        lambda: desk(store).forget([number]),
+    ):
+        with pytest.raises(
+            DisklessError, match=f"02:10:20:30:40:50, which nobody has, and {mac(8)}"
+        ):
+            call()
+    assert content(store) == before
+
+
+def test_a_rejected_machine_claims_no_boot_server_that_is_none(store):
+    announce(store, 1, server="victim")
+    desk(store).reject([mac(1)])
+    announce(store, 1, server="victim", now=time.time() + 1000)
+    assert {order.server for order in content(store)[2]} == {"node001", "node002"}
+
+
+def test_what_the_registry_still_has_of_a_listed_node_is_said(store):
+    accept(store, 1, "node010", "10.8.226.10")
+    nodes = {"node010": {"mac": mac(1), "ip": "10.8.226.77", "profile": "compute"}}
+    wish = Wish(mac(2), ("node011",), places_of("10.8.226.10"), "compute")
+    with pytest.raises(DisklessError, match=r"salt-run diskless\.forget node010 first"):
+        desk(store, nodes=nodes).accept([wish])
+
+
+def test_a_place_takes_no_machines_mac(store):
+    place = RegisteredNode("node010", None, "10.8.226.10", "compute")
+    real = RegisteredNode("node011", "02:00:00:00:00:00", "10.8.226.11", "compute")
+    desk(store).bring([place, real])
+    assert [node.name for node in content(store)[1]] == ["node010", "node011"]
+
+
+@pytest.mark.parametrize("settings", [{"profile": ["x"]}, {"network": ["x"]}])
+def test_a_list_where_a_name_belongs_is_an_error(store, settings):
+    with pytest.raises(DisklessError, match=r"found \['x'\]"):
+        accept(store, 1, **settings)
+
+
+def test_half_a_node_set_is_an_error(store):
+    with pytest.raises(DisklessError, match="give a node set"):
+        split("node[005-")
 
 
 @pytest.mark.parametrize(

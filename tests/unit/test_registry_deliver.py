@@ -140,6 +140,16 @@ def test_old_names_go_before_new_ones_come(store, servers):
     ]
 
 
+def test_one_that_is_refused_is_told_alone_in_the_end(store, servers):
+    names = [accept(store, number).name for number in range(20)]
+    refused = names.pop(7)
+    servers.refuse = {refused}
+    for _ in range(3):
+        deliver.now(store, servers.tell)
+    assert [order.subject for order in content(store)[2]] == [refused]
+    assert sorted(name for told in servers.told for name in told[2]) == names
+
+
 def test_many_are_told_in_pieces(store, servers, monkeypatch):
     monkeypatch.setattr(deliver, "CHUNK", 2)
     for number in range(5):
