@@ -163,12 +163,12 @@ def places_of(ip: Any) -> Any:
     return None if ip is None else _valid(_PLACES, ip, "ip", right)
 
 
-def bmc_of(text: Any) -> str:
-    """Return the address of a node's BMC.
+def address_of(text: Any, what: str) -> str:
+    """Return an address that stands for one node only: its ``ip``, or its ``bmc``.
 
-    Raises :class:`DisklessError` when it is none.
+    Raises :class:`DisklessError` that names ``what`` when it is none.
     """
-    return str(_valid(_ADDRESS, text, "bmc", "an address"))
+    return str(_valid(_ADDRESS, text, what, "an address"))
 
 
 def _valid(kind: TypeAdapter[Any], value: Any, what: str, right: str) -> Any:

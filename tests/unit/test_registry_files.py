@@ -278,8 +278,12 @@ def test_an_import_that_is_wrong_is_one_error_and_changes_nothing(store):
             Found("node006", 2, mac(2)),
             Found("node007", 3, mac(3), "10.8.226.7"),
             Found("node008", 4, mac(4), "10.8.226.8", settings={"bmc": "10.99.0.8+"}),
+            Found("node009", 5, mac(5), "10.8.226.75+"),
+            Found("node010", 6, None, "10.8.226"),
             profile="compute",
         )
+    assert "line 5: ip: found '10.8.226.75+'; give an address" in str(err.value)
+    assert "line 6: ip: found '10.8.226'; give an address" in str(err.value)
     assert "line 4: bmc: found '10.99.0.8+'; give an address" in str(err.value)
     assert "line 1: found 'a b'; give a host name" in str(err.value)
     assert "line 2: node006: found no address" in str(err.value)

@@ -9,7 +9,7 @@ from typing import Any
 from salt_diskless.cluster import DisklessError, schema
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.registry.decide import Desk, bmc_of, checked
+from salt_diskless.registry.decide import Desk, address_of, checked
 from salt_diskless.registry.importing.found import Found
 from salt_diskless.registry.store import RegisteredNode
 
@@ -77,8 +77,9 @@ def _node(desk: Desk, one: Found, profile: str | None) -> RegisteredNode:
         raise DisklessError(f"found {shown(one.name)}; give a host name")
     if one.ip is None:
         raise DisklessError(f"{one.name}: found no address; give the file that has it as well")
+    ip = address_of(one.ip, "ip")
     mine = one.profile or profile or desk.only_profile()
     settings = checked(one.settings)
     if "bmc" in settings:
-        settings["bmc"] = bmc_of(settings["bmc"])
-    return RegisteredNode(one.name, one.mac, one.ip, mine, settings)
+        settings["bmc"] = address_of(settings["bmc"], "bmc")
+    return RegisteredNode(one.name, one.mac, ip, mine, settings)
