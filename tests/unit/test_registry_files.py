@@ -213,10 +213,7 @@ def test_an_import_is_a_difference_first_and_a_change_then(store):
             "node008": {"ip": "10.8.226.8", "profile": "compute"},
         },
         "changed": {
-            "node006": {
-                "old": {"mac": mac(2), "ip": "10.8.226.6", "profile": "compute"},
-                "new": {"mac": mac(2), "ip": "10.8.226.60", "profile": "compute"},
-            }
+            "node006": {"old": {"ip": "10.8.226.6"}, "new": {"ip": "10.8.226.60"}},
         },
         "unchanged": "node005",
         "listed": "node003",
@@ -255,6 +252,47 @@ def test_a_place_waits_for_its_machine(store):
     with_bmc = Found("node010", 1, None, "10.8.226.110", settings={"bmc": "10.99.0.10"})
     planned(store, with_bmc).make(test=False)
     assert accept(store, 5, "node010", nfs="4.2").settings == {"nfs": "4.2", "bmc": "10.99.0.10"}
+
+
+def test_what_a_file_does_not_say_of_a_node_stays(store):
+    accept(store, 1, "node005", "10.8.226.5", serial_console="ttyS0,115200n8", nfs="4.2")
+    before = content(store)
+    plan = planned(store, Found("node005", 1, None, "10.8.226.5"), profile=None)
+    assert (plan.said, plan.nodes) == ({"unchanged": "node005"}, ())
+    plan.make(test=False)
+    assert content(store) == before
+    plan = planned(
+        store, Found("NODE005", 1, None, "10.8.226.50", settings={"nfs": "3", "bmc": "10.99.0.5"})
+    )
+    assert plan.said == {
+        "changed": {
+            "NODE005": {
+                "old": {"name": "node005", "ip": "10.8.226.5", "nfs": "4.2"},
+                "new": {"name": "NODE005", "ip": "10.8.226.50", "nfs": "3", "bmc": "10.99.0.5"},
+            }
+        }
+    }
+    plan.make(test=False)
+    machines, (node,), _ = content(store)
+    assert [(machine.mac, machine.state) for machine in machines] == [(mac(1), "accepted")]
+    assert node == RegisteredNode(
+        *("NODE005", mac(1), "10.8.226.50", "compute"),
+        {"serial_console": "ttyS0,115200n8", "nfs": "3", "bmc": "10.99.0.5"},
+        "node002",
+    )
+
+
+def test_the_profile_of_an_import_is_for_nodes_whose_file_has_none(store):
+    accept(store, 1, "node005", "10.9.0.5", profile="other")
+    # Of the pillar's several none is asked for where the registry has the node's.
+    said = planned(store, Found("node005", 1, None, "10.9.0.5"), profile=None).said
+    assert said == {"unchanged": "node005"}
+    said = planned(store, Found("node005", 1, None, "10.9.0.5"), profile="compute").said
+    assert said == {
+        "changed": {"node005": {"old": {"profile": "other"}, "new": {"profile": "compute"}}}
+    }
+    said = planned(store, Found("node005", 1, None, "10.9.0.5", "other"), profile="compute").said
+    assert said == {"unchanged": "node005"}
 
 
 def test_macs_may_be_swapped_by_an_import(store):

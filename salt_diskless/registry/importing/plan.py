@@ -33,53 +33,69 @@ def plan(desk: Desk, found: Iterable[Found], profile: str | None) -> Plan:
 
     Raises :class:`DisklessError` that names every line that is wrong.
     """
+    with desk.store.read() as tx:
+        there = {node.name.lower(): node for node in tx.nodes()}
     wrong: list[str] = []
-    wanted: list[RegisteredNode] = []
+    same, listed, places = [], [], []
+    new: list[RegisteredNode] = []
+    added: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
     for one in found:
+        old = there.get(one.name.lower())
         try:
-            wanted.append(_node(desk, one, profile))
+            node = _node(desk, one, old, profile)
         except DisklessError as err:
             wrong.append(f"line {one.line}: {err}")
+            continue
+        if desk.listed.same(one.name, one.mac):
+            listed.append(node.name)
+        elif old is None:
+            new.append(node)
+            added[node.name] = node.as_pillar()
+            if node.mac is None:
+                places.append(node.name)
+        elif old.as_pillar() == node.as_pillar():
+            same.append(node.name)
+        else:
+            new.append(node)
+            changed[node.name] = _difference(old, node)
     if wrong:
         more = f"\n  and {len(wrong) - 50} more" if len(wrong) > 50 else ""
         raise DisklessError("nothing was changed:\n  " + "\n  ".join(wrong[:50]) + more)
-    with desk.store.read() as tx:
-        there = {node.name.lower(): node for node in tx.nodes()}
-    same, listed = [], []
-    added: dict[str, Any] = {}
-    changed: dict[str, Any] = {}
-    for node in wanted:
-        old = there.get(node.name.lower())
-        if desk.listed.same(node.name, node.mac):
-            listed.append(node.name)
-        elif old is None:
-            added[node.name] = node.as_pillar()
-        elif old.as_pillar() == node.as_pillar() or (
-            # The file does not have the MAC of a machine that has taken the place.
-            node.mac is None and {**node.as_pillar(), "mac": old.mac} == old.as_pillar()
-        ):
-            same.append(node.name)
-        else:
-            changed[node.name] = {"old": old.as_pillar(), "new": node.as_pillar()}
     said = {
         "added": added,
         "changed": changed,
         "unchanged": fold(same),
         "listed": fold(listed),
-        "places": fold(node.name for node in wanted if node.mac is None and node.name in added),
+        "places": fold(places),
     }
-    new = tuple(node for node in wanted if node.name in added or node.name in changed)
-    return Plan(desk, new, {key: value for key, value in said.items() if value})
+    return Plan(desk, tuple(new), {key: value for key, value in said.items() if value})
 
 
-def _node(desk: Desk, one: Found, profile: str | None) -> RegisteredNode:
+def _node(
+    desk: Desk, one: Found, old: RegisteredNode | None, profile: str | None
+) -> RegisteredNode:
+    """Return the node that a line makes: what that does not say stays as the registry has it."""
     if not schema.is_host_name(one.name):
         raise DisklessError(f"found {shown(one.name)}; give a host name")
     if one.ip is None:
         raise DisklessError(f"{one.name}: found no address; give the file that has it as well")
     ip = address_of(one.ip, "ip")
-    mine = one.profile or profile or desk.only_profile()
     settings = checked(one.settings)
     if "bmc" in settings:
         settings["bmc"] = address_of(settings["bmc"], "bmc")
-    return RegisteredNode(one.name, one.mac, ip, mine, settings)
+    mine = one.profile or profile
+    if old is None:
+        return RegisteredNode(one.name, one.mac, ip, mine or desk.only_profile(), settings)
+    settings = {**old.settings, **settings}
+    return RegisteredNode(one.name, one.mac or old.mac, ip, mine or old.profile, settings)
+
+
+def _difference(old: RegisteredNode, new: RegisteredNode) -> dict[str, dict[str, Any]]:
+    """Return what is other in two nodes, as it was and as it would be."""
+    before, after = ({"name": node.name, **node.as_pillar()} for node in (old, new))
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return {
+        "old": {key: before[key] for key in keys if key in before},
+        "new": {key: after[key] for key in keys if key in after},
+    }
