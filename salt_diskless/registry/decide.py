@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -310,30 +310,24 @@ class Desk:
             if other is not None or mac in self.listed.macs:
                 name = other.name if other else self.listed.macs[mac]
                 raise DisklessError(f"{mac}: it is {name} already; give the MAC of the new board")
-            gone = there.mac
             tx.remove(there.name)
             (node,) = self._checked(tx, [dataclasses.replace(there, mac=mac)])
             self._settle(tx, node, None)
-            if gone is not None:
-                old_machine = tx.machine(gone)
-                tx.forget(gone)
-                for server in self._servers(old_machine):
-                    tx.deliver(server, "forget", gone)
+            self._part(tx, there, node)
         return node
 
     def bring(self, nodes: Sequence[RegisteredNode], test: bool = False) -> None:
         """Have these nodes in the registry as they are given, in the place of those of the same
         names; one without a MAC is a place that waits for its machine."""
         with self._change(test) as tx:
-            for node in nodes:
+            brought = self._checked(tx, nodes)
+            macs = {node.mac for node in brought}
+            for node in brought:
                 there = tx.node(node.name)
                 if there is not None:
                     tx.remove(there.name)
-                    if there.server is not None and there.mac and there.ip != node.ip:
-                        tx.deliver(there.server, "remove", there.name)
-                    if there.mac not in (None, node.mac):
-                        tx.forget(str(there.mac))
-            for node in self._checked(tx, nodes):
+                    self._part(tx, there, node, macs)
+            for node in brought:
                 if node.mac is None:
                     tx.put(node)
                 else:
@@ -474,6 +468,32 @@ class Desk:
         tx.decide(node.mac, "accepted", rule)
         tx.put(node)
         tx.deliver(node.server, "add", node.name)
+
+    def _part(
+        self,
+        tx: Transaction,
+        there: RegisteredNode,
+        new: RegisteredNode,
+        macs: Container[str | None] = (),
+    ) -> None:
+        """Have boot servers let go of what a node was and is not any more: one serves no second
+        node of a name, an address or a MAC. In the registry the new one may stand already.
+
+        macs
+            Those of all the nodes that come.
+        """
+        if there.mac is None:
+            return
+        swapped = there.mac != new.mac
+        was, will = ((node.name, node.ip, node.server) for node in (there, new))
+        if (was != will or new.mac is None or (swapped and there.mac in macs)) and (
+            there.server in self.cluster.servers
+        ):
+            tx.deliver(str(there.server), "remove", there.name)
+        if swapped:
+            for server in self._servers(tx.machine(there.mac)):
+                tx.deliver(server, "forget", there.mac)
+            tx.forget(there.mac)
 
     def _servers(self, machine: Machine | None) -> list[str]:
         """Return the boot servers that a machine may ask: the one that saw it, or all of them."""

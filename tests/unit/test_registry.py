@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime
 import logging
 import os
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salt_diskless.cluster import ClusterError, DisklessError, parse
-from salt_diskless.registry import deliver, rules
+from salt_diskless.registry import decide, deliver, rules
 from salt_diskless.registry import store as store_module
 from salt_diskless.registry.announcement import HOOK, TAG, of_event, read, started
 from salt_diskless.registry.decide import Wish, machines_of, meant, names_of, places_of, split
@@ -910,3 +911,95 @@ def test_what_cannot_be_is_taken_away_with_a_line_in_the_log(store, logged):
 def test_rules_are_for_those_that_wait(store):
     (rule,) = parse({**PILLAR, **ruled(prefixes=["52:54:00"], nodes="n[1-9]")}).rules
     assert list(rules.wishes(rule, [])) == []
+
+
+# -- what boot servers let go of ------------------------------------------------------------------
+
+
+def settled(store: Store, *numbers: int, name: str = "node[001-128]") -> list[RegisteredNode]:
+    """Return nodes of which the boot servers know."""
+    nodes = [accept(store, number, name) for number in numbers]
+    with store.write() as tx:
+        tx.delivered(tx.deliveries())
+    return nodes
+
+
+def moved(store: Store) -> decide.Desk:
+    """Return a desk whose pillar has the networks on each other's boot servers."""
+    pillar = copy.deepcopy(PILLAR)
+    pillar["servers"]["node002"]["address"] = "10.9.0.1"
+    pillar["servers"]["node001"]["address"] = "10.8.226.72"
+    pillar["networks"]["compute"]["server"] = "node001"
+    pillar["networks"]["other"]["server"] = "node002"
+    return decide.Desk(store, pillar)
+
+
+def test_a_board_that_a_brought_node_has_no_more_is_forgotten_where_it_was_seen(store):
+    announce(store, 1, server="node001")
+    one, two = settled(store, 1, 2)
+    desk(store).bring([dataclasses.replace(one, mac=mac(8)), dataclasses.replace(two, mac=mac(9))])
+    assert orders(store) == [
+        ("node001", "forget", mac(1)),
+        # Nobody knows who saw it.
+        ("node001", "forget", mac(2)),
+        ("node002", "forget", mac(2)),
+        ("node002", "add", "node001"),
+        ("node002", "add", "node002"),
+    ]
+    assert [machine.mac for machine in content(store)[0]] == [mac(8), mac(9)]
+
+
+def test_a_board_that_is_another_node_now_is_taken_from_the_first_before(store):
+    announce(store, 1, 2, server="node002")
+    one, two = settled(store, 1, 2)
+    desk(store).bring([dataclasses.replace(one, mac=mac(2)), dataclasses.replace(two, mac=mac(1))])
+    assert sorted(orders(store)[:4]) == [
+        ("node002", "forget", mac(1)),
+        ("node002", "forget", mac(2)),
+        ("node002", "remove", "node001"),
+        ("node002", "remove", "node002"),
+    ]
+    assert orders(store)[4:] == [("node002", "add", "node001"), ("node002", "add", "node002")]
+
+
+def test_a_brought_node_whose_name_is_spelled_otherwise_goes_before_it_comes(store):
+    (node,) = settled(store, 1, name="Node5")
+    desk(store).bring([dataclasses.replace(node, name="node5", settings={"nfs": "3"})])
+    assert orders(store) == [("node002", "remove", "Node5"), ("node002", "add", "node5")]
+
+
+def test_a_brought_node_with_another_setting_only_is_not_removed(store):
+    (node,) = settled(store, 1)
+    desk(store).bring([dataclasses.replace(node, settings={"nfs": "3"})])
+    assert orders(store) == [("node002", "add", "node001")]
+
+
+def test_a_machine_that_becomes_a_place_is_removed_and_forgotten(store):
+    announce(store, 1, server="node002")
+    (node,) = settled(store, 1)
+    desk(store).bring([dataclasses.replace(node, mac=None)])
+    assert orders(store) == [("node002", "remove", "node001"), ("node002", "forget", mac(1))]
+    # A place is served nowhere.
+    desk(store).bring([dataclasses.replace(node, mac=None, ip="10.8.226.99")])
+    assert len(orders(store)) == 2 and content(store)[0] == []
+
+
+@pytest.mark.parametrize("how", ["bring", "replace"])
+def test_a_node_whose_network_has_moved_is_removed_where_it_was(store, how):
+    announce(store, 1, 9, server="node002")
+    (node,) = settled(store, 1)
+    if how == "bring":
+        moved(store).bring([dataclasses.replace(node, mac=mac(9))])
+    else:
+        moved(store).replace("node001", mac(9))
+    assert sorted(orders(store)) == [
+        ("node001", "add", "node001"),
+        ("node002", "forget", mac(1)),
+        ("node002", "remove", "node001"),
+    ]
+    # One that is no boot server any more is told nothing.
+    with store.write() as tx:
+        tx.delivered(tx.deliveries())
+        tx.put(dataclasses.replace(node, mac=mac(9), server="node009"))
+    desk(store).bring([dataclasses.replace(node, mac=mac(9))])
+    assert orders(store) == [("node002", "add", "node001")]
