@@ -146,6 +146,22 @@ def test_warewulfs_nodes():
         ("warewulf", "nodes: [a]", "found no nodes"),
         ("warewulf", "[]", "found no nodes"),
         ("warewulf", "\nnodes:\n  a: b\n", "line 3: found 'b'; give a node"),
+        ("warewulf", "nodes: " + "[" * 3000, "found too much within each other"),
+        ("warewulf", "nodes: " + "{a: " * 3000, "found too much within each other"),
+        ("warewulf", 'nodes: {a: {x: "\\U00110000"}}', "found no YAML: chr() arg not in range"),
+        ("warewulf", 'nodes: {a: {x: "\\UFFFFFFFF"}}', "found no YAML: "),
+        ("warewulf", "nodes: {a\0: {}}", "found no YAML: unacceptable character #x0000"),
+        *(
+            ("warewulf", f"nodes:\n  a:\n    {text}\n", f"line 2: {words}")
+            for text, words in (
+                ("primary network: [x]", "'primary network': found ['x']; give a text"),
+                ("primary: {x: y}", "'primary': found {'x': 'y'}; give a text"),
+                ("network devices: [x]", "'network devices': found ['x']; give a mapping"),
+                ("network devices: {fast: [x]}", "'fast': found ['x']; give a mapping"),
+                ("network devices: {fast: {hwaddr: [x]}}", "'hwaddr': found ['x']; give a text"),
+                ("network devices: {fast: {ipaddr: [x]}}", "'ipaddr': found ['x']; give a text"),
+            )
+        ),
     ],
 )
 def test_a_line_that_is_wrong_is_named(form, text, words):
@@ -182,6 +198,27 @@ def test_a_file_says_by_its_name_what_it_is(tmp_path):
     (tmp_path / "rack.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(DisklessError, match=r"rack\.csv: found no text"):
         importing.read(str(tmp_path / "rack.csv"))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_no_text_is_an_error_that_names_the_file(tmp_path, form):
+    path = tmp_path / "file"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(DisklessError, match=r"/file: found no text"):
+        importing.read(str(path), form)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match=r"Is a directory: '.*/file'"):
+        importing.read(str(path), form)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [("hosts", "10.8.226.5 a\0b\n"), ("csv", "name,ip\na\0b,10.8.226.5\n")]
+)
+def test_a_name_with_a_nul_is_none(store, form, text):
+    # Python's table reader took none before 3.11.
+    with pytest.raises(DisklessError, match=r"line [12]: (?:found 'a\\x00b'|line contains NUL)"):
+        planned(store, *FORMATS[form](text))
 
 
 def test_files_that_contradict_each_other_are_an_error():

@@ -19,8 +19,13 @@ def nodes(text: str) -> Iterator[Found]:
         # Every scalar is a text: Warewulf writes MACs without quotes.
         read = yaml.load(text, Loader=yaml.BaseLoader)
         lines = _lines(text)
-    except yaml.YAMLError as err:
+    except (yaml.YAMLError, ValueError, OverflowError) as err:
+        # The last two are what an escape of no character makes.
         raise DisklessError(f"found no YAML: {err}") from None
+    except RecursionError:
+        raise DisklessError(
+            "found too much within each other; give Warewulf's nodes.conf"
+        ) from None
     there = read.get("nodes") if isinstance(read, Mapping) else None
     if not isinstance(there, Mapping):
         raise DisklessError("found no nodes; give Warewulf's nodes.conf")
@@ -28,28 +33,44 @@ def nodes(text: str) -> Iterator[Found]:
         line = lines.get(name, 1)
         if not isinstance(node, Mapping):
             raise DisklessError(f"line {line}: found {shown(node)}; give a node")
-        device = _device(node)
-        hardware, address = device.get("hwaddr"), device.get("ipaddr")
+        try:
+            device = _device(node)
+            hardware, address = _text(device, "hwaddr"), _text(device, "ipaddr")
+        except DisklessError as err:
+            raise DisklessError(f"line {line}: {err}") from None
         yield Found(
             name=str(name),
             line=line,
-            mac=mac(hardware, line) if isinstance(hardware, str) and hardware else None,
+            mac=mac(hardware, line) if hardware else None,
             # Some versions write it with a prefix.
-            ip=address.partition("/")[0] if isinstance(address, str) and address else None,
+            ip=address.partition("/")[0] or None,
         )
 
 
 def _device(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    devices = node.get("network devices")
-    if not isinstance(devices, Mapping):
-        return {}
-    first = node.get("primary network") or node.get("primary") or "default"
-    names = [first, *devices]
-    for name in names:
-        device = devices.get(name)
-        if isinstance(device, Mapping) and device.get("hwaddr"):
+    devices = _mapping(node, "network devices")
+    first = _text(node, "primary network") or _text(node, "primary") or "default"
+    for name in (first, *devices):
+        device = _mapping(devices, name)
+        if _text(device, "hwaddr"):
             return device
-    return next((device for device in devices.values() if isinstance(device, Mapping)), {})
+    return next(filter(None, (_mapping(devices, name) for name in devices)), {})
+
+
+def _text(there: Mapping[str, Any], key: str) -> str:
+    """Return a text, an empty one where there is none."""
+    value = there.get(key, "")
+    if not isinstance(value, str):
+        raise DisklessError(f"{shown(key)}: found {shown(value)}; give a text")
+    return value
+
+
+def _mapping(there: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return a mapping, an empty one where there is none."""
+    value = there.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise DisklessError(f"{shown(key)}: found {shown(value)}; give a mapping")
+    return value
 
 
 def _lines(text: str) -> dict[str, int]:
