@@ -1,0 +1,1 @@
+"""Paths and files: what is opened, compared and written, and how."""

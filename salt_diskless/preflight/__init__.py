@@ -1,0 +1,1 @@
+"""Checks of the boot server itself that are made before anything is written."""
