@@ -158,15 +158,18 @@ def state(
         changes = apply(test=test, **arguments)
     except CommandExecutionError as err:
         return failed(name, err)
+    # Salt shows them beside the comment.
+    warnings = {"warnings": found} if (found := changes.pop("warnings", None)) else {}
     if not changes:
         comment = f"{what[0].upper()}{what[1:]}: as the pillar says"
-        return {"name": name, "result": True, "changes": {}, "comment": comment}
+        return {"name": name, "result": True, "changes": {}, "comment": comment, **warnings}
     comment = f"{what[0].upper()}{what[1:]}: {'would be changed' if test else 'changed'}"
     return {
         "name": name,
         "result": None if test else True,
         "changes": changes,
         "comment": comment,
+        **warnings,
     }
 
 

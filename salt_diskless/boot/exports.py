@@ -92,6 +92,12 @@ def render(exports: Iterable[Export]) -> bytes:
     return "".join(lines).encode()
 
 
+def parse(data: bytes) -> Iterator[Export]:
+    """Yield the exports of a file that :func:`render` has made."""
+    for match in _LINE.finditer(data):
+        yield Export(*(part.decode() for part in match.groups()))
+
+
 @dataclass(slots=True)
 class Edited:
     """A file of exports that is changed node by node, and what this takes away and brings."""
@@ -150,10 +156,7 @@ class Edited:
         return there
 
     def _replace(self, start: int, end: int, exports: Iterable[Export]) -> None:
-        before = {
-            Export(*(part.decode() for part in match.groups()))
-            for match in _LINE.finditer(self.text, start, end)
-        }
+        before = {*parse(self.text[start:end])}
         lines = [*exports]
         then = {*lines} - before
         before -= {*lines}

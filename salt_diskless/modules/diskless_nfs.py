@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from salt_diskless import adapter, tree
 from salt_diskless.boot import exports as text
 from salt_diskless.command import CommandFailed
-from salt_diskless.services import nfs, nodes, restarts
+from salt_diskless.services import exportfs, nfs, nodes, restarts
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -49,12 +49,13 @@ def list_(ask: bool = True) -> dict[str, Any]:
 
         salt-call diskless_nfs.list
     """
+    names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
     exported: dict[str, dict[str, str]] = {}
     for export in nfs.table():
         exported.setdefault(export.path, {})[export.client] = export.options
     answer: dict[str, Any] = {
         "exported": exported,
-        "drift": nfs.drift(adapter.site(__pillar__, __opts__)).as_dict(),
+        "drift": nfs.drift(site, names).as_dict(),
     }
     if ask:
         try:
@@ -69,7 +70,9 @@ def list_(ask: bool = True) -> dict[str, Any]:
 def apply_(test: bool = False) -> dict[str, Any]:
     """
     Export what the pillar says, and return the changes: of the file, and of exportfs's table where
-    that had drifted from the pillar. The NFS server is not restarted.
+    that had drifted from the pillar. The NFS server is not restarted. Below ``outdated`` is the NFS
+    server, when a run was killed before the kernel had the exports of the table; below
+    ``warnings`` is what exportfs says about the exports of others.
 
     test
         Touch nothing, and return what would change.
@@ -84,11 +87,13 @@ def apply_(test: bool = False) -> dict[str, Any]:
         names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
         wanted = nfs.wanted(site)
         change, files = nfs.difference(wanted, names)
-        drift = nfs.drift(site, wanted)
+        drift = nfs.drift(site, names, wanted)
         changes = nfs.folded(change, drift)
+        if exportfs.is_pending():
+            changes["outdated"] = names.nfs_service
         if changes and not test:
-            nfs.apply(change, files, names)
-            nfs.verify(site)
+            warnings = nfs.apply(change, files, site, wanted, names)
+            changes |= {"warnings": [*warnings]} if warnings else {}
         return changes
 
 
@@ -126,7 +131,9 @@ def clean(test: bool = False) -> dict[str, Any]:
         salt-call diskless_nfs.clean test=True
     """
     names = adapter.platform(__grains__, __pillar__)
-    removed = tree.clean([names.exports_file, names.nfs_settings], test)
-    if removed and not test:
-        nfs.reread()
-    return removed
+    with nodes.alone(test):
+        removed: dict[str, Any] = {**tree.clean([names.exports_file, names.nfs_settings], test)}
+        if (removed or exportfs.is_pending()) and not test:
+            warnings = nfs.reread(names)
+            removed |= {"warnings": [*warnings]} if warnings else {}
+        return removed

@@ -17,6 +17,7 @@ from salt_diskless.cluster import DisklessError, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
+from salt_diskless.services import exportfs
 
 #: exportfs's table of what is exported now: exportfs(8), FILES.
 TABLE = "/var/lib/nfs/etab"
@@ -46,9 +47,9 @@ class Drift:
 
 def table() -> Iterator[Export]:
     """Yield what the server really exports, as exportfs's table says."""
-    with contextlib.suppress(FileNotFoundError), open(TABLE, encoding="utf-8") as stream:
-        for match in _TABLE_LINE.finditer(stream.read()):
-            yield Export(*match.groups())
+    data = tree.read(TABLE, 1 << 21) or b""
+    for match in _TABLE_LINE.finditer(data.decode(errors="backslashreplace")):
+        yield Export(*match.groups())
 
 
 def wanted(site: Site) -> tuple[Export, ...]:
@@ -56,15 +57,15 @@ def wanted(site: Site) -> tuple[Export, ...]:
     return tuple(text.exports(site, swapfiles.leaving(site)))
 
 
-def drift(site: Site, exports: tuple[Export, ...] | None = None) -> Drift:
-    """Return how the table differs from the pillar, for the directories of this site's images.
+def drift(site: Site, platform: Platform, exports: tuple[Export, ...] | None = None) -> Drift:
+    """Return how the table differs from the pillar, for the directories of this site's images. What
+    another file of exports has of these directories is not a difference.
 
     exports
         What the pillar wants, when the caller has it already.
     """
-    options_of = {
-        (export.path, export.client): export.options for export in exports or wanted(site)
-    }
+    exports = wanted(site) if exports is None else exports
+    options_of = {(export.path, export.client): export.options for export in exports}
     places = tuple(
         f"{image.location}/{part}"
         for image in site.images.values()
@@ -80,6 +81,9 @@ def drift(site: Site, exports: tuple[Export, ...] | None = None) -> Drift:
                 different.append(key)
         elif export.path.startswith(places) and key not in options_of:
             unwanted.append(key)
+    if unwanted:
+        of_others = exportfs.files_of({path for path, _ in unwanted}, platform.exports_file)
+        unwanted = [key for key in unwanted if key[0] not in of_others]
     return Drift(tuple(missing), tuple(different), tuple(unwanted))
 
 
@@ -98,51 +102,93 @@ def difference(
     return tree.compare(files, left), files
 
 
-def apply(change: tree.Difference, files: dict[str, tree.Content], platform: Platform) -> None:
-    """Write the file and have exportfs read it; when exportfs refuses, the old file comes back."""
+def apply(
+    change: tree.Difference,
+    files: dict[str, tree.Content],
+    site: Site,
+    exports: tuple[Export, ...],
+    platform: Platform,
+) -> tuple[str, ...]:
+    """Write the file, have exportfs read it, and return the messages about exports of others.
+
+    exports
+        What the pillar wants.
+
+    Raises :class:`DisklessError` when the table does not become what the pillar wants; the old file
+    is back then.
+    """
     path = platform.exports_file
     before = tree.read(path)
     tree.apply(change, files)
     try:
-        reread()
+        messages = exportfs.reread(path, {export.path for export in exports})
+        left = drift(site, platform, exports)
+        if messages.own or left:
+            raise _refused(messages, left, platform)
     except CommandFailed as err:
         if change:
-            back = {path: before} if before is not None else {}
-            gone = () if before is not None else (path,)
-            tree.apply(tree.compare(back, gone), back)
-            reread()
-        raise DisklessError(f"{path}: exportfs refuses it, so the old one is back: {err}") from err
+            put_back(path, before)
+            raise DisklessError(
+                f"{path}: exportfs refuses it, so the old one is back: {err}"
+            ) from err
+        raise DisklessError(f"{path}: exportfs refuses it: {err}") from err
+    return messages.others
 
 
-def reread() -> str:
-    """Make the table what the files say (``exportfs -r``), and return what exportfs said.
+def put_back(path: str, before: bytes | None) -> None:
+    """Make the file of exports what it was, and the table too."""
+    back = {path: before} if before is not None else {}
+    gone = () if before is not None else (path,)
+    tree.apply(tree.compare(back, gone), back)
+    exportfs.reread(path, ())
 
-    A line on its standard error that begins with ``exportfs:`` and is no warning is a refusal,
-    whatever its exit code is.
+
+def _refused(messages: exportfs.Messages, left: Drift, platform: Platform) -> CommandFailed:
+    """Return the error for exports of the project that exportfs did not take, with the reason."""
+    lines = [str(messages)]
+    if left:
+        lines.append(f"{TABLE}: exportfs did not take all of it: {left.as_dict()}")
+    paths = {path for path, _ in left.different}
+    for path, file in sorted(exportfs.files_of(paths, platform.exports_file).items()):
+        lines.append(f"{file}: found {path}, with other options for the same client; remove it")
+    return CommandFailed("\n".join(line for line in lines if line))
+
+
+def reread(platform: Platform, new: Iterable[Export] = ()) -> tuple[str, ...]:
+    """Make the table what the files say, and return the messages about all but ``new``.
+
+    Raises :class:`CommandFailed` for a message about the project's own file or about ``new``, and
+    when the table has not ``new``.
     """
-    result = run(["exportfs", "-r"])
-    refused = [
-        line
-        for line in result.stderr.splitlines()
-        if line.startswith("exportfs:") and "Warning" not in line and "warning" not in line
-    ]
-    if refused:
-        raise CommandFailed("\n".join(refused), result)
-    return result.stderr
+    new = [*new]
+    messages = exportfs.reread(platform.exports_file, {export.path for export in new})
+    options_of = {(export.path, export.client): export.options for export in table()}
+    missing = tuple(export[:2] for export in new if export[:2] not in options_of)
+    different = tuple(
+        export[:2] for export in new if not _has(options_of.get(export[:2], ""), export.options)
+    )
+    left = Drift(missing, tuple(pair for pair in different if pair not in missing))
+    if messages.own or left:
+        raise _refused(messages, left, platform)
+    return messages.others
 
 
-def extend(gone: Iterable[Export], new: Iterable[Export]) -> None:
+def extend(gone: Iterable[Export], new: Iterable[Export], platform: Platform) -> tuple[str, ...]:
     """Change the table as ``exportfs -r`` would, which takes a time that grows with the square of
     the clients: under exportfs's own locks, with the options that exportfs has made of the same
     words for another client. Where there is none, exportfs does it. What is there already stays.
 
-    Raises :class:`CommandFailed` when exportfs refuses something.
+    Returns the messages of exportfs about exports of others. Raises :class:`CommandFailed` when
+    exportfs refuses something of the project.
     """
+    new = [*new]
+    if exportfs.is_pending():
+        return reread(platform, new)
     with _table_locked():
         there = tree.read(TABLE, 1 << 21) or b""
         if there.endswith(b"\n") and _extend(there, gone, new):
-            return
-    reread()
+            return ()
+    return reread(platform, new)
 
 
 def _extend(there: bytes, gone: Iterable[Export], new: Iterable[Export]) -> bool:
@@ -165,14 +211,15 @@ def _replace_table(there: bytes, going: Mapping[int, int], lines: Iterable[bytes
     """Write the table without the lines that go, of which each is where it begins and ends, and
     with others. mountd reads it again when it is another file."""
     text, begin = memoryview(there), 0
-    with open(f"{TABLE}{tree.UNFINISHED}", "wb") as stream:
-        os.fchmod(stream.fileno(), 0o644)
-        for at in sorted(going):
-            stream.write(text[begin:at])
-            begin = going[at]
-        stream.writelines((text[begin:], *lines))
-    os.rename(f"{TABLE}{tree.UNFINISHED}", TABLE)
-    run(["exportfs", "-f"])
+    with exportfs.pending():
+        with open(f"{TABLE}{tree.UNFINISHED}", "wb") as stream:
+            os.fchmod(stream.fileno(), 0o644)
+            for at in sorted(going):
+                stream.write(text[begin:at])
+                begin = going[at]
+            stream.writelines((text[begin:], *lines))
+        os.rename(f"{TABLE}{tree.UNFINISHED}", TABLE)
+        exportfs.flush()
 
 
 def _find(table: bytes, export: Export) -> int:
@@ -219,13 +266,6 @@ def not_shown(shown: dict[str, list[str]]) -> list[str]:
         for export in table()
         if (export.path, export.client) not in pairs
     ]
-
-
-def verify(site: Site) -> None:
-    """Raise :class:`DisklessError` when the table still is not what the pillar wants."""
-    left = drift(site)
-    if left:
-        raise DisklessError(f"{TABLE}: exportfs did not take all of it: {left.as_dict()}")
 
 
 def folded(change: tree.Difference, drift: Drift) -> dict[str, object]:

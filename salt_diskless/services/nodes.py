@@ -33,6 +33,7 @@ from salt_diskless.cluster import (
 )
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.command import CommandFailed
 from salt_diskless.image.needs import needs_of
 from salt_diskless.image.serving import unserved
 from salt_diskless.image.versions import require_published
@@ -58,6 +59,8 @@ class _Served:
     exports: exports.Edited
     #: Nodes that the running dhcpd has from its configuration, with another MAC or not any more.
     outdated: list[str] = field(default_factory=list)
+    #: What exportfs says about the exports of others.
+    warnings: list[str] = field(default_factory=list)
 
 
 def add(
@@ -118,6 +121,8 @@ def add(
         changes = _apply(difference, files, nodes, served, platform)
         if keys is not None:
             changes["keys"] = keys
+        if served.warnings:
+            changes["warnings"] = served.warnings
         answers.give(platform, {node.mac for node in nodes}, pxelinux.REGISTERED)
     written = {*difference.added, *difference.changed}
     changed = {node.name for node in nodes if _file(platform, str(node.ip)) in written}
@@ -169,7 +174,8 @@ def remove(
         read = _take_away(there, paths, served, platform, half_gone)
     service = platform.dhcp_service
     changes: dict[str, object] = {"removed": {"nodes": fold(gone)}}
-    return changes | ({"outdated": service} if read else {})
+    changes |= {"outdated": service} if read else {}
+    return changes | ({"warnings": served.warnings} if served.warnings else {})
 
 
 def _files_of(name: str, served: _Served, platform: Platform) -> list[str]:
@@ -204,9 +210,9 @@ def _take_away(
         if path != platform.exports_file:
             return
         if half_gone:
-            nfs.reread()
+            served.warnings += nfs.reread(platform)
         else:
-            nfs.extend(served.exports.gone, served.exports.new)
+            served.warnings += nfs.extend(served.exports.gone, served.exports.new, platform)
         read = _forget(gone, platform)
 
     files: dict[str, tree.Content] = {
@@ -431,15 +437,19 @@ def _apply(
 
     def live(path: str) -> None:
         if path == platform.exports_file:
-            nfs.extend(served.exports.gone, served.exports.new)
+            served.warnings += nfs.extend(served.exports.gone, served.exports.new, platform)
 
     service = platform.dhcp_service
     owed = restarts.owed(service)
     # Until dhcpd has been told, it is not what its configuration says.
     with restarts.owing(service):
-        if platform.exports_file not in (*difference.added, *difference.changed):
-            live(platform.exports_file)
-        tree.apply(difference, files, checked, live=live)
+        try:
+            if platform.exports_file not in (*difference.added, *difference.changed):
+                live(platform.exports_file)
+            tree.apply(difference, files, checked, live=live)
+        except CommandFailed:
+            nfs.put_back(platform.exports_file, served.there[platform.exports_file])
+            raise
     try:
         made = [omapi.Host(node.name, node.mac, str(node.ip)) for node in nodes]
         omapi.make(made, platform.key_file)
