@@ -370,7 +370,7 @@ class Desk:
         place = allocator.place(name)
         profile = wish.profile or (place.profile if place else None) or self.only_profile()
         settings = dict(wish.settings or (place.settings if place else {}))
-        network = self._network(profile, settings)
+        network = self.network_of(profile, settings)
         names = wish.run or wish.names
         if place and "bmc" in place.settings:
             settings.setdefault("bmc", place.settings["bmc"])
@@ -388,7 +388,7 @@ class Desk:
             raise DisklessError(f"profile: found nothing; name one of {in_words(profiles)}")
         return str(next(iter(profiles)))
 
-    def _network(self, profile: str, settings: Mapping[str, Any]) -> str:
+    def network_of(self, profile: str, settings: Mapping[str, Any]) -> str:
         """Return the network of a node: its own, or of the nearest profile that has one."""
         profiles: Mapping[str, Any] = self.pillar.get("profiles") or {}
         if not isinstance(profile, str) or profile not in profiles:
@@ -451,7 +451,7 @@ class Desk:
     def _serves(self, profile: str | None, settings: Mapping[str, Any], server: str | None) -> bool:
         """Tell whether the pillar has this boot server for such a node."""
         try:
-            network = self._network(profile or self.only_profile(), settings)
+            network = self.network_of(profile or self.only_profile(), settings)
         except DisklessError:
             return False
         return self.cluster.networks[network].server == server

@@ -419,6 +419,7 @@ def import_(
     format: str | None = None,
     profile: str | None = None,
     test: bool = True,
+    only: str | list[str] | None = None,
 ) -> dict[str, Any]:
     """
     Take nodes from files of other systems into the registry. Nothing is changed unless
@@ -435,16 +436,23 @@ def import_(
         out, each file's name says it.
     profile
         For nodes whose file has none; may be left out where the pillar has only one.
+    only
+        Which nodes: a node set, a network or a range of addresses, or lines of the first file
+        (``lines 10-40``), or several of these, as a list or with commas between.
+
+    Returns what would change, and below ``skipped`` each line that is no node, by the reason;
+    below ``left out`` what of the nodes is not taken; below ``missing`` what only ``only`` names.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run diskless.import /etc/hosts,/etc/ethers profile=compute
+        salt-run diskless.import /etc/hosts profile=compute only='n[01-64]'
         salt-run diskless.import /root/nodes.csv test=False
     """
     read = [importing.read(path, format) for path in _paths(files)]
-    plan = importing.plan(_desk(test), importing.joined(read), profile)
+    plan = importing.planned(_desk(test), read, profile, only)
     plan.make(test)
     return {**plan.said, **_tell(test)}
 

@@ -86,7 +86,7 @@ def store(tmp_path: pathlib.Path) -> Store:
 
 
 def found(form: str, text: str) -> list[tuple]:
-    return [(node.name, node.mac, node.ip) for node in FORMATS[form](text)]
+    return [(node.name, node.mac, node.ip) for node in FORMATS[form](text) if not node.skip]
 
 
 def test_the_howtos_nodes():
@@ -102,7 +102,7 @@ def test_hosts_and_ethers_are_one_list():
     for order in (1, -1):
         files = [[*FORMATS["ethers"](ETHERS)], [*FORMATS["hosts"](HOSTS)]][::order]
         joined = importing.joined(files)
-        assert sorted((n.name, n.mac, n.ip) for n in joined) == [FIVE, SIX]
+        assert sorted((n.name, n.mac, n.ip) for n in joined if not n.skip) == [FIVE, SIX]
 
 
 def test_a_table():
@@ -126,7 +126,6 @@ def test_warewulfs_nodes():
 @pytest.mark.parametrize(
     ("form", "text", "words"),
     [
-        ("hosts", "10.8.226.5 a\nnode005 10.8.226.5\n", "line 2: found 'node005'; give an address"),
         ("ethers", "52:54:00:00:00:01\n", "line 1: found '52:54:00:00:00:01'; give a MAC and"),
         ("ethers", "\n52:54:00 a\n", "line 2: found '52:54:00'; give a MAC"),
         ("ethers", "01:00:00:00:00:00 a\n", "give a MAC"),
@@ -141,7 +140,7 @@ def test_warewulfs_nodes():
         ("dhcpd", "host a { hardware ethernet 52:54:00:00:00:01;\n", "that nothing closes"),
         ("dhcpd", "host a { } }\n", "line 1: found a } too many"),
         ("dhcpd", "host a {\nhardware ethernet x; }", "line 2: found 'x'; give a MAC"),
-        ("dhcpd", "host a {\nfixed-address a.b; }", "line 2: found fixed-address 'a.b' of a"),
+        ("dhcpd", "host a {\nfixed-address a!b; }", "line 2: found fixed-address 'a!b' of a"),
         ("warewulf", "{", "found no YAML"),
         ("warewulf", "nodes: [a]", "found no nodes"),
         ("warewulf", "[]", "found no nodes"),
@@ -187,10 +186,8 @@ def test_a_file_says_by_its_name_what_it_is(tmp_path):
         ("nodes.conf", WAREWULF),
     ):
         (tmp_path / name).write_text(text)
-        assert [node.name for node in importing.read(str(tmp_path / name))] == [
-            "node005",
-            "node006",
-        ]
+        read = importing.read(str(tmp_path / name))
+        assert [node.name for node in read if not node.skip] == ["node005", "node006"]
     (tmp_path / "rack.txt").write_bytes(b"\xef\xbb\xbf" + CSV.encode())
     with pytest.raises(DisklessError, match=r"rack\.txt: found no format by its name; give one of"):
         importing.read(str(tmp_path / "rack.txt"))
@@ -212,13 +209,12 @@ def test_what_is_no_text_is_an_error_that_names_the_file(tmp_path, form):
         importing.read(str(path), form)
 
 
-@pytest.mark.parametrize(
-    ("form", "text"), [("hosts", "10.8.226.5 a\0b\n"), ("csv", "name,ip\na\0b,10.8.226.5\n")]
-)
-def test_a_name_with_a_nul_is_none(store, form, text):
+def test_a_name_with_a_nul_is_none(store):
+    (one,) = FORMATS["hosts"]("10.8.226.5 a\0b\n")
+    assert one.skip.startswith("found no host name")
     # Python's table reader took none before 3.11.
-    with pytest.raises(DisklessError, match=r"line [12]: (?:found 'a\\x00b'|line contains NUL)"):
-        planned(store, *FORMATS[form](text))
+    with pytest.raises(DisklessError, match=r"line 2: (?:found 'a\\x00b'|line contains NUL)"):
+        planned(store, *FORMATS["csv"]("name,ip\na\0b,10.8.226.5\n"))
 
 
 def test_files_that_contradict_each_other_are_an_error():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from ClusterShell.RangeSet import RangeSet
 
 from salt_diskless.cluster import DisklessError, schema
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.registry.decide import Desk, address_of, checked
 from salt_diskless.registry.importing.found import Found
+from salt_diskless.registry.importing.only import Only
+from salt_diskless.registry.importing.triage import Triage
 from salt_diskless.registry.store import RegisteredNode
 
 
@@ -28,24 +33,29 @@ class Plan:
             self.desk.bring(self.nodes, test)
 
 
-def plan(desk: Desk, found: Iterable[Found], profile: str | None) -> Plan:
+def plan(desk: Desk, found: Iterable[Found], profile: str | None, only: Only | None = None) -> Plan:
     """Return what an import of these nodes would change.
 
     Raises :class:`DisklessError` that names every line that is wrong.
     """
     with desk.store.read() as tx:
-        there = {node.name.lower(): node for node in tx.nodes()}
-    wrong: list[str] = []
+        registered = {node.name.lower(): node for node in tx.nodes()}
+    only = only or Only()
+    every = list(found)
+    missing = only.check(every)
+    triage = Triage(desk, registered, profile, only)
+    coming, others = triage.sorted(every)
+    wrong = list(triage.wrong)
     same, listed, places = [], [], []
     new: list[RegisteredNode] = []
     added: dict[str, Any] = {}
     changed: dict[str, Any] = {}
-    for one in found:
-        old = there.get(one.name.lower())
+    for one in coming:
+        old = registered.get(one.name.lower())
         try:
             node = _node(desk, one, old, profile)
         except DisklessError as err:
-            wrong.append(f"line {one.line}: {err}")
+            wrong.append(f"{one.where}: {err}")
             continue
         if desk.listed.same(one.name, one.mac):
             listed.append(node.name)
@@ -68,8 +78,36 @@ def plan(desk: Desk, found: Iterable[Found], profile: str | None) -> Plan:
         "unchanged": fold(same),
         "listed": fold(listed),
         "places": fold(places),
+        "missing": fold(missing),
+        "skipped": _by_reason((one.skip, one) for one in others),
+        "left out": _by_reason((note, one) for one in coming for note in one.notes),
     }
     return Plan(desk, tuple(new), {key: value for key, value in said.items() if value})
+
+
+def _by_reason(lines: Iterable[tuple[str, Found]]) -> dict[str, str]:
+    """Return reasons to the names of the lines that have them, folded, with the lines."""
+    grouped: dict[str, list[Found]] = {}
+    for reason, one in lines:
+        grouped.setdefault(reason, []).append(one)
+    return {reason: _folded(some) for reason, some in grouped.items()}
+
+
+def _folded(some: Iterable[Found]) -> str:
+    names: dict[str, None] = {}
+    files: dict[str, set[int]] = {}
+    for one in some:
+        if one.name:
+            names.setdefault(one.name)
+        files.setdefault(one.file, set()).add(one.line)
+    where = "; ".join(_lines(file, numbers) for file, numbers in files.items())
+    return f"{fold(names)} ({where})".lstrip()
+
+
+def _lines(file: str, numbers: set[int]) -> str:
+    noun = "line" if len(numbers) == 1 else "lines"
+    folded = RangeSet.fromlist([str(number) for number in sorted(numbers)])
+    return f"{os.path.basename(file)} {noun} {folded}".lstrip()
 
 
 def _node(
@@ -78,9 +116,10 @@ def _node(
     """Return the node that a line makes: what that does not say stays as the registry has it."""
     if not schema.is_host_name(one.name):
         raise DisklessError(f"found {shown(one.name)}; give a host name")
-    if one.ip is None:
+    address = one.ip or (old.ip if old else None)
+    if address is None:
         raise DisklessError(f"{one.name}: found no address; give the file that has it as well")
-    ip = address_of(one.ip, "ip")
+    ip = address_of(address, "ip")
     settings = checked(one.settings)
     if "bmc" in settings:
         settings["bmc"] = address_of(settings["bmc"], "bmc")

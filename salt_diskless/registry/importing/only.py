@@ -1,0 +1,145 @@
+"""Which nodes of a file are to be imported."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ClusterShell.RangeSet import RangeSet, RangeSetException
+from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
+
+from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.wording import nearest
+from salt_diskless.registry.decide import names_of, split
+from salt_diskless.registry.importing.found import ADDRESS, Found
+
+_LINES = re.compile(r"lines?\s*([0-9]{1,7}(?:-[0-9]{1,7})?(?:,[0-9]{1,7}(?:-[0-9]{1,7})?)*)")
+_RIGHT = (
+    "give a node set like 'node[001-128]', a network like 10.8.226.0/24, a range of addresses, or "
+    "lines of the first file like 'lines 10-40'"
+)
+#: Why a line is left out that nobody asked for.
+OTHERS = "not in only"
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """What is to be imported: whatever any of these has. All of them empty: everything.
+
+    names
+        In lower case.
+    ranges
+        The first and the last address of each.
+    lines
+        Of the first file.
+    """
+
+    names: frozenset[str] = frozenset()
+    ranges: tuple[tuple[int, int], ...] = ()
+    lines: frozenset[int] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.ranges or self.lines)
+
+    def of_lines(self, files: Sequence[Sequence[Found]]) -> list[list[Found]]:
+        """Return the files with those lines of the first one marked that are chosen; where only
+        lines are, the others of that file are no nodes."""
+        if not self.lines:
+            return [list(file) for file in files]
+        alone = not (self.names or self.ranges)
+        first = []
+        for found in files[0]:
+            chosen = found.line in self.lines
+            why = "" if chosen or not alone else OTHERS
+            first.append(dataclasses.replace(found, chosen=chosen, skip=found.skip or why))
+        return [first, *(list(file) for file in files[1:])]
+
+    def has(self, found: Found) -> bool:
+        """Return whether a node is to be imported."""
+        return not self or found.chosen or self.names_it(found) or self._has_address(found)
+
+    def names_it(self, found: Found) -> bool:
+        """Return whether a node is chosen by its name."""
+        return found.name.lower() in self.names
+
+    def _has_address(self, found: Found) -> bool:
+        numbers = [int(IPAddress(ip)) for ip in (found.ip, *found.others) if _is_address(ip)]
+        return any(first <= n <= last for n in numbers for first, last in self.ranges)
+
+    def check(self, every: Sequence[Found]) -> list[str]:
+        """Return the names that no file has.
+
+        Raises :class:`DisklessError` when nothing is left.
+        """
+        there = {found.name.lower() for found in every if not found.skip}
+        missing = sorted(self.names - there)
+        if self and not any(self.has(found) for found in every if not found.skip):
+            near = nearest(missing[0], sorted(there)[:2000]) if missing and there else _RIGHT
+            raise DisklessError(f"only: found none of its nodes in the files; {near[:300]}")
+        return missing
+
+
+def only_of(given: Any) -> Only:
+    """Return what an argument chooses: None is everything.
+
+    Raises :class:`DisklessError` for anything that is none of a node set, a network, a range of
+    addresses, and lines; a list may have several.
+    """
+    if given is None:
+        return Only()
+    items: list[Any] = []
+    for item in given if isinstance(given, list | tuple) else [given]:
+        if not isinstance(item, str) or not item.strip():
+            raise DisklessError(f"only: found {shown(item)}; {_RIGHT}, in quotes")
+        text = item.strip()
+        try:
+            items += [text] if _LINES.fullmatch(text) else split(text)
+        except DisklessError:
+            raise DisklessError(f"only: found {shown(text)}; {_RIGHT}") from None
+    names: set[str] = set()
+    ranges: list[tuple[int, int]] = []
+    lines: set[int] = set()
+    for item in items:
+        of_lines = _LINES.fullmatch(item)
+        if of_lines:
+            lines |= _lines(of_lines[1])
+        elif ADDRESS.match(item):
+            ranges.append(_range(item))
+        else:
+            try:
+                names |= {name.lower() for name in names_of(item)}
+            except DisklessError:
+                raise DisklessError(f"only: found {shown(item)}; {_RIGHT}") from None
+    if not names and not ranges and not lines:
+        raise DisklessError(f"only: found {shown(given)}; {_RIGHT}")
+    return Only(frozenset(names), tuple(ranges), frozenset(lines))
+
+
+def _lines(text: str) -> set[int]:
+    try:
+        return {int(number) for number in RangeSet(text)}
+    except RangeSetException:
+        raise DisklessError(f"only: found lines {shown(text)}; give them like 10-40") from None
+
+
+def _range(text: str) -> tuple[int, int]:
+    try:
+        if "-" in text:
+            first, last = text.split("-")
+            there: Any = IPRange(first, last)
+        else:
+            there = IPNetwork(text, version=4)
+    except (AddrFormatError, ValueError):
+        raise DisklessError(f"only: found {shown(text)}; {_RIGHT}") from None
+    return int(there.first), int(there.last)
+
+
+def _is_address(text: str | None) -> bool:
+    try:
+        return text is not None and IPAddress(text).version == 4
+    except (AddrFormatError, ValueError):
+        return False

@@ -1,0 +1,146 @@
+"""Which lines of a foreign file can be nodes: a hosts file has servers, switches and cards of other
+networks as well."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from netaddr import IPAddress, valid_ipv4
+
+from salt_diskless.cluster import DisklessError, Network, schema
+from salt_diskless.registry.decide import Desk
+from salt_diskless.registry.importing.found import ADDRESS, Found
+from salt_diskless.registry.importing.only import OTHERS, Only
+from salt_diskless.registry.store import RegisteredNode
+
+
+class Triage:
+    """Tells nodes from other lines, by the pillar and the registry.
+
+    registered
+        Lower-case name to the node of the registry.
+    profile
+        That of nodes whose file has none.
+
+    ``wrong`` has the words for what is to be decided first.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        registered: Mapping[str, RegisteredNode],
+        profile: str | None,
+        only: Only,
+    ):
+        self._desk = desk
+        self._registered = registered
+        self._profile = profile
+        self._only = only
+        self.wrong: list[str] = []
+        self._taken = _taken(desk)
+        self._names = {name.lower() for name in desk.cluster.servers}
+        self._owners = {node.ip: node.name.lower() for node in registered.values()}
+
+    def sorted(self, every: Sequence[Found]) -> tuple[list[Found], list[Found]]:
+        """Return the nodes, each with the address on its network, and the lines that are none, with
+        the reason. Lines that can only be nodes, and those that ``only`` names, are never left out.
+        """
+        nodes, others = [], []
+        coming = {found.name.lower() for found in every if not found.skip}
+        seen: dict[str, str] = {}
+        for found in every:
+            if not found.skip and not self._only.has(found):
+                found = dataclasses.replace(found, skip=OTHERS)  # noqa: PLW2901
+            if found.skip:
+                others.append(found)
+                continue
+            node = self._on_its_network(found)
+            required = node.certain or self._only.names_it(node)
+            why = "" if required else self._why_not(node, coming, seen)
+            if why:
+                others.append(dataclasses.replace(node, skip=why))
+                continue
+            seen.setdefault(node.ip or "", node.name)
+            nodes.append(node)
+        return nodes, others
+
+    def _networks(self, found: Found) -> list[Network]:
+        """Return the networks that a node may boot on."""
+        old = self._registered.get(found.name.lower())
+        own = found.profile or self._profile or (old.profile if old else None)
+        try:
+            name = self._desk.network_of(own or self._desk.only_profile(), found.settings)
+        except DisklessError:
+            return list(self._desk.cluster.networks.values())
+        return [self._desk.cluster.networks[name]]
+
+    def _on_its_network(self, found: Found) -> Found:
+        """Return a node with that one of its addresses that is on its network; of several, which
+        one line has, it is the first. Where lines give it several, that is noted as wrong."""
+        nets = self._networks(found)
+        several = [ip for ip in (found.ip, *found.others) if ip and ADDRESS.fullmatch(ip)]
+        inside = list(dict.fromkeys(ip for ip in several if _is_in(ip, nets)))
+        if len(inside) > 1 and found.clash:
+            self.wrong.append(found.clash)
+        if not inside:
+            return found
+        left = [ip for ip in several if ip != inside[0]]
+        notes = (*found.notes, *(["a further address"] if left else []))
+        return dataclasses.replace(found, ip=inside[0], others=tuple(left), notes=notes)
+
+    def _why_not(self, node: Found, coming: set[str], seen: Mapping[str, str]) -> str:
+        """Return why a line is no node, or nothing."""
+        if not schema.is_host_name(node.name):
+            return "found no host name (letters, digits and '-')"
+        old = self._registered.get(node.name.lower())
+        names = {node.name.lower(), *(name.lower() for name in node.aliases)}
+        if names & self._names:
+            return "a boot server"
+        if node.ip is None and node.others:
+            return "fixed-address names that no file given here has; give the hosts file as well"
+        if node.ip is None:
+            return "" if old else "found no address; give the file that has it as well"
+        if not valid_ipv4(node.ip, 1):
+            return "found no address in full"
+        nets = self._networks(node)
+        if not _is_in(node.ip, nets):
+            return "no address on " + ", ".join(f"{net.name} ({net.subnet})" for net in nets)
+        if self._desk.listed.same(node.name, node.mac):
+            return ""
+        number = int(IPAddress(node.ip))
+        if number in self._taken:
+            return self._taken[number]
+        for net in nets:
+            pool = net.discovery_range
+            if pool is not None and pool.first <= number <= pool.last:
+                return f"in the discovery_range of {net.name}"
+        if self._desk.listed.conflict(node.name, node.mac, node.ip) is not None:
+            return "the pillar lists that name, address or MAC for another node"
+        owner = self._owners.get(node.ip)
+        if owner is not None and owner not in coming:
+            return "a registered node has that address"
+        if node.ip in seen:
+            return "a line before it has that address"
+        return ""
+
+
+def _is_in(ip: str, nets: Iterable[Network]) -> bool:
+    return valid_ipv4(ip, 1) and any(
+        net.subnet.first <= int(IPAddress(ip)) <= net.subnet.last for net in nets
+    )
+
+
+def _taken(desk: Desk) -> dict[int, str]:
+    """Return the addresses that no node can have, and whose they are."""
+    taken: dict[int, str] = {}
+    for server in desk.cluster.servers.values():
+        taken |= {int(ip): "a boot server" for ip in server.addresses}
+    for net in desk.cluster.networks.values():
+        taken |= {net.subnet.first: "the subnet's own address", net.subnet.last: "a broadcast"}
+        taken |= {int(ip): "a router" for ip in net.routers}
+        taken |= {int(ip): "a name server" for ip in net.nameservers}
+    taken |= {
+        int(IPAddress(ip)): "a BMC in the pillar" for ip in desk.listed.bmcs if valid_ipv4(ip)
+    }
+    return taken
