@@ -17,6 +17,11 @@ for handler in logging.root.handlers[:]:
     handler.close()
 logging.raiseExceptions = False
 
+# A boot server refuses images below /tmp, where pytest has its directories by default.
+_TEMPORARY = "/var/lib/dl-tests"
+os.makedirs(_TEMPORARY, exist_ok=True)
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _TEMPORARY)
+
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 #: Directories that a test's machine has for itself, empty.
@@ -45,6 +50,24 @@ def private_mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
     empty.touch()
     if os.path.exists("/etc/exports"):
         subprocess.run(["mount", "--bind", str(empty), "/etc/exports"], check=True)
+
+
+def add_interface(name: str, address: str) -> None:
+    """Give this network namespace an interface with an address (a bridge without ports)."""
+    for line in (
+        f"ip link add {name} type bridge",
+        f"ip addr add {address} dev {name}",
+        f"ip link set {name} up",
+    ):
+        subprocess.run(line.split(), check=True)
+
+
+def private_network() -> None:
+    """Give this process a network of its own, with the interface and the address that the pillar of
+    the fixture names: no packet leaves."""
+    unshare(CLONE_NEWNET)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    add_interface("dl0", "10.77.0.1/24")
 
 
 HOWTO = """

@@ -12,7 +12,8 @@ import salt.crypt
 import salt.utils.files
 from salt.exceptions import CommandExecutionError
 
-from salt_diskless.cluster import Cluster, DisklessError, Site, parse
+from salt_diskless import preflight
+from salt_diskless.cluster import Cluster, ClusterError, DisklessError, Site, parse
 from salt_diskless.platform import Platform
 from salt_diskless.platform import of as platform_of
 from salt_diskless.services import told
@@ -21,8 +22,8 @@ from salt_diskless.services import told
 PENDING = "diskless.pending_images"
 
 #: The last pillar that was parsed: the object that it came as, its plain data, what the registry
-#: told since, and what came of it.
-_parsed: tuple[Any, dict[str, Any], told.News, Cluster] | None = None
+#: told since, and what came of it: also where that is an error.
+_parsed: tuple[Any, dict[str, Any], told.News, Cluster | ClusterError] | None = None
 #: The last site, and the cluster and the minion that it is of.
 _site: tuple[Cluster, str, Site] | None = None
 
@@ -52,19 +53,30 @@ def cluster(dunder_pillar: Any) -> Cluster:
     """Return the checked cluster of the caller's ``__pillar__``, and of what the master's registry
     told this boot server since that was compiled.
 
-    It is parsed once for any number of states: Salt hands on the same object, or an equal one.
-    Raises :class:`ClusterError` with all that is wrong.
+    It is parsed once for any number of states and SLS files: Salt hands on the same object, or an
+    equal one. Raises :class:`ClusterError` with all that is wrong.
     """
     global _parsed  # noqa: PLW0603
     raw = dunder_pillar.get("diskless")
     news = told.since(_number(raw))
-    if _parsed is not None and raw is _parsed[0] and news == _parsed[2]:
-        return _parsed[3]
-    data = pillar(dunder_pillar)
-    if _parsed is None or _parsed[1:3] != (data, news):
-        nodes = told.over(data.get("nodes"), news)
-        _parsed = (raw, data, news, parse({**data, "nodes": nodes} if news else data))
-    return _parsed[3]
+    if _parsed is None or raw is not _parsed[0] or news != _parsed[2]:
+        data = pillar(dunder_pillar)
+        if _parsed is None or _parsed[1:3] != (data, news):
+            _parsed = (raw, data, news, _outcome(data, news))
+    outcome = _parsed[3]
+    if isinstance(outcome, ClusterError):
+        raise ClusterError(outcome.problems)
+    return outcome
+
+
+def _outcome(data: dict[str, Any], news: told.News) -> Cluster | ClusterError:
+    """Return the cluster of a pillar, or the error that names all that is wrong in it."""
+    nodes = told.over(data.get("nodes"), news)
+    try:
+        return parse({**data, "nodes": nodes} if news else data)
+    except ClusterError as err:
+        # Without its traceback, which holds every value of the parse.
+        return ClusterError(err.problems)
 
 
 def _number(raw: Any) -> int:
@@ -94,6 +106,19 @@ def site(dunder_pillar: Any, opts: Mapping[str, Any]) -> Site:
     if _site is None or _site[0] is not whole or _site[1] != opts["id"]:
         _site = (whole, opts["id"], whole.served_by(opts["id"]))
     return _site[2]
+
+
+def require_fit(
+    dunder_pillar: Any, opts: Mapping[str, Any], grains: Mapping[str, Any]
+) -> tuple[Site, Platform]:
+    """Return what this boot server has to do and its names, when it can do that.
+
+    Raises :class:`ClusterError` with all that is wrong in the pillar; or, where that is right, with
+    all that keeps this machine from being that boot server.
+    """
+    here, names = site(dunder_pillar, opts), platform(grains, dunder_pillar)
+    preflight.require(here, names)
+    return here, names
 
 
 def platform(grains: Mapping[str, Any], dunder_pillar: Any) -> Platform:

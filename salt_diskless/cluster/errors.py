@@ -31,14 +31,19 @@ class Problem:
 
 
 class ClusterError(DisklessError):
-    """The pillar does not describe a cluster. ``problems`` has every :class:`Problem`."""
+    """The pillar does not describe a cluster, or not one that this machine can serve. ``problems``
+    has every :class:`Problem`.
 
-    def __init__(self, problems: Iterable[Problem]):
+    where
+        What the problems are in, for the message.
+    """
+
+    def __init__(self, problems: Iterable[Problem], where: str = "in the pillar"):
         self.problems = tuple(problems)
         count = len(self.problems)
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         noun = "problem" if count == 1 else "problems"
-        super().__init__(f"{count} {noun} in the pillar, nothing was changed:\n{lines}")
+        super().__init__(f"{count} {noun} {where}, nothing was changed:\n{lines}")
 
 
 def shown(value: object) -> str:

@@ -30,8 +30,9 @@ __virtualname__ = "diskless"
 @adapter.execution
 def validate() -> dict[str, Any]:
     """
-    Check the pillar, touch nothing, and return what it describes. Every problem is named in one
-    error: its path, what was found, and what would be right.
+    Check the pillar, and on a boot server also the machine: its interfaces, file systems and paths.
+    Touch nothing, and return what the pillar describes. Every problem is named in one error: its
+    path, what was found, and what would be right.
 
     CLI Example:
 
@@ -40,6 +41,8 @@ def validate() -> dict[str, Any]:
         salt-call diskless.validate
     """
     cluster = adapter.cluster(__pillar__)
+    if __opts__["id"] in cluster.servers:
+        adapter.require_fit(__pillar__, __opts__, __grains__)
     return {
         "servers": sorted(cluster.servers),
         "networks": {name: str(net.subnet) for name, net in cluster.networks.items()},
@@ -52,11 +55,13 @@ def validate() -> dict[str, Any]:
 def problem(role: str = "server", image: str | None = None, live: bool = False) -> str:
     """
     Return what keeps this minion from its role: all that is wrong in the pillar, that it has no
-    such role there, or that nobody has described its distribution. Nothing when all is right.
+    such role there, that nobody has described its distribution, or what this machine lacks for it.
+    Nothing when all is right.
 
     role
         ``server``: it is a boot server. ``golden``: images are taken from it. ``master``: it
-        orchestrates what those do.
+        orchestrates what those do. ``clean``: it is a boot server that stops being one, so what
+        the machine lacks is no problem.
     image, live
         What the master is to deal with, as for ``diskless_golden.orchestration``.
 
@@ -72,9 +77,13 @@ def problem(role: str = "server", image: str | None = None, live: bool = False) 
             return ""
         if role == "golden":
             __salt__["diskless_golden.plan"]()
-        else:
+            platform()
+        elif role == "clean":
             site()
-        platform()
+            platform()
+        else:
+            with adapter.salt_error():
+                adapter.require_fit(__pillar__, __opts__, __grains__)
     except CommandExecutionError as err:
         return str(err)
     return ""
@@ -107,7 +116,7 @@ def plan() -> dict[str, Any]:
 
         salt-call diskless.plan
     """
-    adapter.site(__pillar__, __opts__)
+    adapter.require_fit(__pillar__, __opts__, __grains__)
     changes = {
         name: __salt__[f"{name}.apply"](test=True)
         for name in (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import salt.version
 
-from salt_diskless import adapter
+from salt_diskless import adapter, preflight
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import expand, fold
@@ -92,11 +92,12 @@ def add(nodes: Mapping[str, Any], keys: bool = False, number: int | None = None)
     """
     if not isinstance(nodes, Mapping) or not nodes:
         raise DisklessError(f"nodes: found {shown(nodes)}; give a mapping, name to settings")
-    cluster = adapter.cluster_of(__pillar__, nodes)
+    cluster, names = adapter.cluster_of(__pillar__, nodes), adapter.platform(__grains__, __pillar__)
+    preflight.require(cluster.served_by(__opts__["id"]), names)
     return served.add(
         cluster,
         __opts__["id"],
-        adapter.platform(__grains__, __pillar__),
+        names,
         adapter.make_pair if keys else None,
         None if number is None else (_number(number), nodes),
     )

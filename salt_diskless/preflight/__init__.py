@@ -1,1 +1,28 @@
-"""Checks of the boot server itself that are made before anything is written."""
+"""Checks of the boot server itself that are made before anything is written.
+
+Each module has a function ``problems(site, platform)`` that reads the machine, changes nothing, and
+yields a :class:`Problem` for each thing that keeps this machine from being the boot server that the
+pillar describes.
+"""
+
+from __future__ import annotations
+
+from salt_diskless.cluster.errors import ClusterError, Problem
+from salt_diskless.cluster.model import Site
+from salt_diskless.platform import Platform
+from salt_diskless.preflight import interfaces
+
+#: The modules that are asked, in the order of the message.
+_MODULES = (interfaces,)
+
+
+def problems(site: Site, platform: Platform) -> list[Problem]:
+    """Return all that keeps this machine from being the boot server that the pillar describes."""
+    return [problem for module in _MODULES for problem in module.problems(site, platform)]
+
+
+def require(site: Site, platform: Platform) -> None:
+    """Raise :class:`ClusterError` with every problem that :func:`problems` returns."""
+    wrong = problems(site, platform)
+    if wrong:
+        raise ClusterError(wrong, "on this boot server")

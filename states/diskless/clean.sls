@@ -1,10 +1,13 @@
 # Take the boot server's configuration away again: `salt-call state.apply diskless.clean`.
 # Images and snapshots are data and stay (swap files are not); so do the packages, and what was opened in the firewall and
 # in SELinux's policy: others may need it.
-{%- from "diskless/map.jinja" import map, problem with context %}
+# What the machine lacks for a boot server does not keep it from being cleaned: the role is not "server".
+{%- set problem = salt["diskless.problem"]("clean") %}
+{%- set map = {} if problem else salt["diskless.platform"]() %}
 
-include:
-  - diskless.pillar
+diskless pillar:
+  diskless.valid:
+    - role: clean
 {%- if not problem %}
 
 diskless dhcpd service:

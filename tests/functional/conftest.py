@@ -18,14 +18,13 @@ import salt.config
 import salt.loader
 
 from salt_diskless.services import told
-from tests.conftest import CHECKOUT, CLONE_NEWNET, unshare
+from tests.conftest import CHECKOUT, private_network
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_machine(private_mounts: None) -> None:
-    """From here on this process has a network of its own too: no packet leaves."""
-    unshare(CLONE_NEWNET)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    """From here on this process has mounts and a network of its own."""
+    private_network()
 
 
 @pytest.fixture(autouse=True)

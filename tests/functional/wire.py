@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import add_interface
+
 
 @pytest.fixture
 def segment():
@@ -19,6 +21,7 @@ def segment():
     holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
     wait_until(lambda: _netns(holder.pid) != _netns("self"))
     for line in (
+        "ip link del dl0",
         f"ip link add dl0 type veth peer name dl1 netns {holder.pid}",
         "ip addr add 10.77.0.1/24 dev dl0",
         "ip link set dl0 up",
@@ -29,6 +32,7 @@ def segment():
     holder.kill()
     holder.wait()
     subprocess.run(["ip", "link", "del", "dl0"], check=False, capture_output=True)
+    add_interface("dl0", "10.77.0.1/24")
 
 
 def _netns(pid) -> int:

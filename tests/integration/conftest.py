@@ -13,9 +13,15 @@ import yaml
 from pytestshellutils.utils.ports import get_unused_localhost_port
 from pytestshellutils.utils.processes import ProcessResult
 
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, private_network
 
 MINION = "bootserver"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart() -> None:
+    """Have a network of our own before pytest-salt-factories listens for its daemons."""
+    private_network()
 
 
 @pytest.fixture(scope="session")
