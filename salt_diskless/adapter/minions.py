@@ -12,12 +12,13 @@ import salt.client
 from salt.exceptions import SaltException
 
 from salt_diskless.cluster import DisklessError
+from salt_diskless.registry.answers import words
 from salt_diskless.registry.deliver import Unreachable
 
 #: How long a minion may take to make a key or write a file, in seconds.
 _WORK = 60
 #: How long it may take to say that it is at it, in seconds.
-_ANSWER = 10
+ANSWER = 10
 
 
 def work(
@@ -27,17 +28,34 @@ def work(
 
     Raises :class:`DisklessError` with the words of those that could not.
     """
-    said = _answers(opts, minions, function, arguments, {}, _WORK, full_return=True)
-    problems = []
-    for name in minions:
-        answer = said.get(name) or {}
-        if "ret" not in answer:
-            problems.append(f"{name}: no answer to {function}; is its minion up and accepted?")
-        elif answer.get("retcode"):
-            problems.append(f"{name}: {answer['ret']}")
+    said, problems = each(opts, minions, function, *arguments)
     if problems:
-        raise DisklessError("\n".join(problems))
-    return {name: said[name]["ret"] for name in minions}
+        raise DisklessError("\n".join(problems.values()))
+    return said
+
+
+def each(
+    opts: Mapping[str, Any],
+    minions: Sequence[str],
+    function: str,
+    *arguments: object,
+    named: Mapping[str, Any] | None = None,
+    timeout: int = _WORK,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Have these minions call a function, and return what each of them said that could, and the
+    words of those that could not."""
+    answers = _answers(opts, minions, function, arguments, named or {}, timeout, full_return=True)
+    said: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name in minions:
+        answer = answers.get(name)
+        if not isinstance(answer, dict) or "ret" not in answer:
+            problems[name] = f"{name}: no answer to {function}; is its minion up and accepted?"
+        elif answer.get("retcode"):
+            problems[name] = f"{name}: {words(answer['ret'])}"
+        else:
+            said[name] = answer["ret"]
+    return said, problems
 
 
 def call(
@@ -53,7 +71,7 @@ def call(
     error.
     """
     try:
-        said = _answers(opts, [minion], function, arguments, named, _ANSWER, full_return=True)
+        said = _answers(opts, [minion], function, arguments, named, ANSWER, full_return=True)
     except SaltException as err:
         # The master itself is down, or was killed just now.
         raise Unreachable(f"{minion}: {err}") from err
@@ -61,7 +79,7 @@ def call(
     if not isinstance(answer, dict) or "ret" not in answer:
         raise Unreachable(f"{minion}: no answer to {function}")
     if answer.get("retcode"):
-        raise DisklessError(f"{minion}: {answer['ret']}")
+        raise DisklessError(f"{minion}: {words(answer['ret'])}")
     return answer["ret"]
 
 
@@ -69,7 +87,7 @@ def answers(
     opts: Mapping[str, Any], minions: Sequence[str], function: str, named: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Have these minions call a function, and return what those said that answered."""
-    return _answers(opts, minions, function, (), named, _ANSWER)
+    return _answers(opts, minions, function, (), named, ANSWER)
 
 
 def refreshed(opts: Mapping[str, Any], minions: Sequence[str]) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from salt_diskless.cluster import Cluster, DisklessError
-from salt_diskless.cluster.ranges import expand
 from salt_diskless.power.waves import Told
+from salt_diskless.registry import answers
+from salt_diskless.registry.answers import Answer
 from salt_diskless.watch.progress import Reached
 
 
@@ -26,14 +27,19 @@ class Servers:
         self._nodes = cluster.nodes
         self._call = call
         self._named = named
+        #: What of the boot servers' answers is not believed.
+        self.doubts: dict[str, None] = {}
 
     def power(self, action: str, names: Sequence[str]) -> dict[str, Told]:
         """Tell the BMCs of nodes something."""
         told: dict[str, Told] = {}
         for server, some in self._by_server(names):
+            function = "diskless_node.power"
             try:
-                said = self._call(server, "diskless_node.power", [action, some], self._named)
-                told |= _told(said)
+                said = self._call(server, function, [action, some], self._named)
+                answer = Answer(server, function, some)
+                told |= _told(answer, said)
+                self.doubts |= dict.fromkeys(answer.problems)
             except DisklessError as err:
                 told |= dict.fromkeys(some, Told(problem=str(err)))
             for name in some:
@@ -44,11 +50,14 @@ class Servers:
         """Return how far nodes are; None where their boot server does not say it."""
         found: dict[str, Reached | None] = dict.fromkeys(names)
         for server, some in self._by_server(names):
+            function = "diskless_node.progress"
             try:
-                said = self._call(server, "diskless_node.progress", [some], {})
+                said = self._call(server, function, [some], {})
             except DisklessError:
                 continue
-            found |= {name: Reached(**said[name]) for name in some if name in said}
+            answer = Answer(server, function, some)
+            found |= {name: Reached(*step) for name, step in answers.steps(answer, said).items()}
+            self.doubts |= dict.fromkeys(answer.problems)
         return found
 
     def now(self) -> float:
@@ -66,10 +75,7 @@ class Servers:
         yield from found.items()
 
 
-def _told(said: Mapping[str, Any]) -> dict[str, Told]:
-    told = {name: Told(problem=str(why)) for name, why in said.get("failed", {}).items()}
-    for word in ("told", "on", "off", "unknown"):
-        told |= (
-            {name: Told(word, said["at"]) for name in expand(said[word])} if word in said else {}
-        )
-    return told
+def _told(answer: Answer, value: object) -> dict[str, Told]:
+    said, problems = answers.powers(answer, value)
+    told = {name: Told(*one) for name, one in said.items()}
+    return told | {name: Told(problem=problem) for name, problem in problems.items()}

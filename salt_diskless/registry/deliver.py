@@ -216,8 +216,9 @@ def _deliver(
             elif action == "reject":
                 tx.told(argument)
         yield action, [order.subject for order in some]
-        if isinstance(answer, Mapping) and "outdated" in answer:
-            yield "outdated", [str(answer["outdated"])]
+        for word in ("outdated", "problem"):
+            if isinstance(answer, Mapping) and word in answer:
+                yield word, [str(answer[word])]
 
 
 def _complain(orders: Sequence[Delivery], err: DisklessError) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from salt_diskless.cluster.ranges import expand, fold
+from salt_diskless.registry import answers
+from salt_diskless.registry.answers import Answer
+from salt_diskless.registry.authority import Authority
 from salt_diskless.registry.decide import Desk
 from salt_diskless.registry.store import Machine
 
@@ -97,13 +100,26 @@ def _reached(boots: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def boots(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``diskless.status`` of each boot server says of its nodes, or its words why it
-    says nothing."""
+def boots(
+    servers: Iterable[str],
+    speakers: Authority,
+    said: Mapping[str, Any],
+    problems: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return what ``diskless.status`` of each boot server says of its own nodes, or the words why
+    it says nothing. Below ``not believed`` is what is wrong with their answers, by server.
+
+    said, problems
+        What boot servers answered, and the words of those that could not.
+    """
     found: dict[str, Any] = {}
-    for server, status in said.items():
-        if isinstance(status, Mapping):
-            found[server] = status["nodes"]
-        else:
-            found[server] = "no answer" if status is None or status is False else str(status)[:300]
-    return found
+    doubts: dict[str, str] = {}
+    for server in servers:
+        if server not in said:
+            found[server] = problems.get(server, "no answer")[:300]
+            continue
+        answer = Answer(server, "diskless.status", speakers.nodes_of(server))
+        found[server] = answers.boots(answer, said[server])
+        if answer.problems:
+            doubts[server] = "\n".join(answer.problems[:10])
+    return {**found, **({"not believed": doubts} if doubts else {})}

@@ -10,23 +10,33 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import salt.loader
-import salt.pillar
 import salt.utils.args
 import salt.utils.atomicfile
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
 
 from salt_diskless import adapter, tree
-from salt_diskless.adapter import keys, minions
-from salt_diskless.cluster import DisklessError
+from salt_diskless.adapter import keys, minions, pillars
+from salt_diskless.cluster import ClusterError, DisklessError
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.image import keys as ssh_keys
 from salt_diskless.power import waves
 from salt_diskless.power.remote import Servers
-from salt_diskless.registry import announcement, decide, deliver, export, importing, report
+from salt_diskless.registry import (
+    announcement,
+    answers,
+    authority,
+    decide,
+    deliver,
+    export,
+    importing,
+    report,
+)
+from salt_diskless.registry.answers import brief
 from salt_diskless.registry.place import store_of
 
 if TYPE_CHECKING:
@@ -36,6 +46,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 __virtualname__ = "diskless"
+
+#: A machine has a few host keys of ssh, one a kind.
+MOST_HOST_KEYS = 16
 __func_alias__ = {"import_": "import", "export_": "export"}
 
 
@@ -61,14 +74,24 @@ def introduce(minion: str, servers: list[str], user: str = "root") -> dict[str, 
 
         salt-run diskless.introduce node004 '["node002"]'
     """
-    own = minions.work(__opts__, servers, "diskless_image.key")
-    host_keys = minions.work(__opts__, [minion], "diskless_golden.host_keys")[minion]
+    own = {
+        server: ssh_keys.checked(key, f"{server}: the answer to diskless_image.key")
+        for server, key in minions.work(__opts__, servers, "diskless_image.key").items()
+    }
+    (host_keys,) = minions.work(__opts__, [minion], "diskless_golden.host_keys").values()
+    where = f"{minion}: the answer to diskless_golden.host_keys"
+    if not isinstance(host_keys, list | tuple) or not 0 < len(host_keys) <= MOST_HOST_KEYS:
+        raise DisklessError(
+            f"{where}: found {brief(host_keys)}; it is to be a list of 1 to {MOST_HOST_KEYS} keys"
+        )
+    host_keys = [ssh_keys.checked(key, where) for key in host_keys]
     let_in = minions.work(__opts__, [minion], "diskless_golden.authorize", user, own)
-    return {**let_in, **minions.work(__opts__, servers, "diskless_image.pin", minion, host_keys)}
+    pinned = minions.work(__opts__, servers, "diskless_image.pin", minion, host_keys)
+    return {name: said is True for name, said in {**let_in, **pinned}.items()}
 
 
 @adapter.salt_error()
-def accept_keys(servers: list[str]) -> dict[str, str]:
+def accept_keys(servers: list[str]) -> dict[str, Any]:
     """
     Have boot servers make the keys of their nodes' minions, and accept the public ones: a node's
     minion is let in when it starts for the first time. The private ones never leave the boot
@@ -77,7 +100,12 @@ def accept_keys(servers: list[str]) -> dict[str, str]:
     servers
         Minion ids of the boot servers.
 
-    Returns the nodes, folded: ``accepted`` now, and ``rejected`` by somebody.
+    A boot server is believed only for nodes that the pillar or the registry has on it, as the
+    master compiles them; a key for any other name is an error, and what the master has for that
+    name stays as it is.
+
+    Returns the nodes, folded: ``accepted`` now, and ``rejected`` by somebody; below ``errors`` what
+    is wrong with a boot server's answer, with a ``retcode``, which is salt-run's.
 
     CLI Example:
 
@@ -85,11 +113,24 @@ def accept_keys(servers: list[str]) -> dict[str, str]:
 
         salt-run diskless.accept_keys '["node002"]'
     """
-    known = keys.accepted(__opts__)
-    offered = minions.work(__opts__, servers, "diskless_snapshot.minion_keys", known)
-    public = {name: key for found in offered.values() for name, key in found.items()}
-    said = keys.let_in(__opts__, public)
-    return {what: fold(names) for what, names in said.items() if names}
+    speakers = pillars.speakers(__opts__, servers)
+    own = {server: speakers.keys_of(server) for server in servers}
+    known = {name for names in own.values() for name in names}.intersection(keys.accepted(__opts__))
+    function = "diskless_snapshot.minion_keys"
+    offered, problems = minions.each(__opts__, servers, function, sorted(known))
+    public: dict[str, str] = {}
+    for server, value in offered.items():
+        answer = answers.Answer(server, function, own[server])
+        public |= answers.public_keys(answer, value)
+        if answer.problems:
+            problems[server] = "\n".join(answer.problems)
+    said: dict[str, Any] = {
+        what: fold(names) for what, names in keys.let_in(__opts__, public).items() if names
+    }
+    if problems:
+        __context__["retcode"] = said["retcode"] = 1
+        said["errors"] = problems
+    return said
 
 
 # -- the registry -------------------------------------------------------------------------------
@@ -398,10 +439,11 @@ def power(
         return {"action": order.action, "waves": [fold(some) for some in order.waves]}
     there = {cluster.nodes[name].network.server for some in order.waves for name in some}
     minions.refreshed(__opts__, sorted(there))
-    said = waves.run(
-        order, Servers(cluster, partial(minions.call, __opts__), force=force, pxe=pxe), _say
-    )
-    if "failed" in said:
+    boot_servers = Servers(cluster, partial(minions.call, __opts__), force=force, pxe=pxe)
+    said = waves.run(order, boot_servers, _say)
+    if boot_servers.doubts:
+        said["not believed"] = [*boot_servers.doubts]
+    if "failed" in said or boot_servers.doubts:
         # For an orchestration, and for the shell that has called salt-run.
         __context__["retcode"] = said["retcode"] = 1
     return said
@@ -504,23 +546,18 @@ def _desk(test: bool, decides: bool = True) -> decide.Desk:
 
     Raises :class:`DisklessError` when nodes could be accepted that no pillar would have.
     """
-    others = [one for one in __opts__.get("ext_pillar") or [] if "diskless_nodes" not in one]
-    if decides and not test and len(others) == len(__opts__.get("ext_pillar") or []):
+    has_registry = len(pillars.without_registry(__opts__)) < len(__opts__.get("ext_pillar") or [])
+    if decides and not test and not has_registry:
         raise DisklessError(
             "the master's configuration: found no diskless_nodes in ext_pillar, and the next "
             "highstate of a boot server would take its registered nodes away; add it, as "
             "docs/registry.md shows"
         )
-    own = __opts__["id"]
-    grains = __opts__.get("grains") or salt.loader.grains(__opts__)
-    opts = {**__opts__, "ext_pillar": others}
-    found = salt.pillar.Pillar(opts, grains, own, "base").compile_pillar()
-    if found.get("_errors"):
-        raise DisklessError(f"the pillar of {own}: {found['_errors']}")
-    pillar = adapter.pillar(found)
+    pillar = pillars.own(__opts__)
     if not pillar:
         raise DisklessError(
-            f"the pillar of {own}: found no diskless; let the top file give it to the master, too"
+            f"the pillar of {__opts__['id']}: found no diskless; let the top file give it to the "
+            "master, too"
         )
     return decide.Desk(store_of(__opts__), pillar)
 
@@ -546,22 +583,41 @@ def _tell_one(server: str, function: str, argument: Any, number: int) -> Any:
         raise deliver.Unreachable(
             f"{err}; what was decided is kept, and told as soon as it answers"
         ) from None
-    if adds and isinstance(answer, dict):
-        offered = answer.pop("keys", {})
-        own = {name: key for name, key in offered.items() if name in argument}
-        said = keys.let_in(__opts__, own)
-        if said["rejected"]:
-            names = fold(said["rejected"])
-            log.warning("diskless: %s: the key was rejected, and no minion is let in", names)
-    return answer
+    if answer is None:
+        return {}
+    answer = dict(answers.mapping(server, function, answer))
+    return {**_outdated(answer), **(_let_in(server, argument, answer) if adds else {})}
+
+
+def _outdated(answer: dict[str, Any]) -> dict[str, str]:
+    return {"outdated": answers.words(answer["outdated"])[:100]} if "outdated" in answer else {}
+
+
+def _let_in(server: str, added: Mapping[str, Any], answer: dict[str, Any]) -> dict[str, str]:
+    """Let the minions of nodes in that were added just now, with the keys that their boot server
+    made for them, and return the words for what is not believed of its answer."""
+    # A pillar would have to be compiled to know the golden machines; a boot server is known.
+    said = answers.Answer(server, "diskless_node.add", frozenset(added) - {server, __opts__["id"]})
+    done = keys.let_in(__opts__, answers.public_keys(said, answer.get("keys") or {}))
+    if done["rejected"]:
+        names = fold(done["rejected"])
+        log.warning("diskless: %s: the key was rejected, and no minion is let in", names)
+    return {"problem": "\n".join(said.problems)} if said.problems else {}
 
 
 def _boots(desk: decide.Desk) -> dict[str, Any]:
-    """Return what ``diskless.status`` of the boot servers says of the nodes, by server."""
+    """Return what ``diskless.status`` of the boot servers says of their nodes, by server, or why it
+    says nothing; what is not believed of an answer stands beside it."""
     servers = sorted(desk.cluster.servers)
     with desk.store.read() as tx:
         started = tx.minions()
+    try:
+        speakers = authority.of_cluster(desk.whole())
+    except ClusterError as err:
+        return dict.fromkeys(servers, f"not asked: {err}")
     there = minions.refreshed(__opts__, servers)
-    named = {"minions": started} if started else {}
-    said = minions.answers(__opts__, there, "diskless.status", named)
-    return report.boots({server: said.get(server) for server in servers})
+    own = {name: at for name, at in started.items() if name in speakers.owners}
+    said = minions.each(
+        __opts__, there, "diskless.status", named={"minions": own}, timeout=minions.ANSWER
+    )
+    return report.boots(servers, speakers, *said)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping
@@ -15,6 +14,7 @@ from salt_diskless import tree
 from salt_diskless.cluster import Image, Node, Site
 from salt_diskless.disk import flush, write_all
 from salt_diskless.image import identity
+from salt_diskless.registry.answers import is_public_key
 from salt_diskless.snapshot import manage
 
 #: Where a minion has them, below its pki_dir, which the node binds from here.
@@ -23,9 +23,6 @@ _PUBLIC = "minion/minion.pub"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 #: A public key of RSA with 16384 bits has less.
 _MOST = 4096
-_PEM = re.compile(
-    r"-----BEGIN (RSA |)PUBLIC KEY-----\n(?:[A-Za-z0-9+/=]{1,80}\n)+-----END \1PUBLIC KEY-----\n?"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +125,4 @@ def _public(node: Node) -> str | None:
                 os.close(descriptor)
     except OSError:
         return None
-    return text if _PEM.fullmatch(text) else None
+    return text if is_public_key(text) else None

@@ -41,8 +41,7 @@ def add(nodes, keys=False, number=None):
     _told("add", nodes)
     with open(__opts__["pki_dir"] + "/minion.pub") as stream:
         key = stream.read()
-    # And one that nobody has asked for.
-    return {"keys": dict.fromkeys([*nodes, "somebody"], key)} if keys else {}
+    return {"keys": dict.fromkeys(nodes, key)} if keys else {}
 
 
 def remove(names, number=None):
@@ -197,7 +196,7 @@ def test_a_machine_that_the_beacon_sees_waits_for_a_yes_and_is_a_node_then(
         "listed": "node[001-003]",
         "registered": "node004",
     }
-    # Its minion is let in, nobody else's; and the registry, which lies beside the keys, is none.
+    # Its minion is let in; and the registry, which lies beside the keys, is none.
     keys = master.salt_key_cli().run("--list", "all").data
     assert keys["minions"] == [MINION, "node004"]
     assert keys["minions_pre"] == keys["minions_rejected"] == keys["minions_denied"] == []

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import pathlib
 
-from salt_diskless.registry import report
+from salt_diskless.registry import authority, report
 from tests.unit.registry import accept, desk, of
+
+TIMES = ["2026-11-24T15:50:12Z", "2026-11-24T15:51:12Z"]
 
 
 def test_each_node_has_its_stage_as_its_boot_server_says(tmp_path: pathlib.Path):
     store = of(tmp_path)
     accept(store, 5, "node005")
-    up = {"stage": "up", "version": "20261124T155012", "since": ["a", "b"]}
+    up = {"stage": "up", "version": "20261124T155012", "since": TIMES}
     groups = [
         {"nodes": "node[003,005]", **up},
         {"nodes": "node004", "stage": "loader", "stuck": True},
     ]
+    speakers = authority.of_cluster(desk(store).whole())
     boots = report.boots(
-        {"node002": {"services": {}, "nodes": groups}, "node001": None, "node006": "It broke."}
+        ["node002", "node001", "node006"],
+        speakers,
+        {"node002": {"services": {}, "nodes": groups}},
+        {"node006": "It broke."},
     )
     assert boots == {"node002": groups, "node001": "no answer", "node006": "It broke."}
     said = report.of(desk(store), ["node003", "node004", "node005", "node006"], boots)
@@ -28,3 +34,16 @@ def test_each_node_has_its_stage_as_its_boot_server_says(tmp_path: pathlib.Path)
         "node006": None,
     }
     assert said["node003"]["state"] == "listed" and said["node005"]["state"] == "registered"
+
+
+def test_a_stage_of_another_servers_node_is_not_shown(tmp_path: pathlib.Path):
+    store = of(tmp_path)
+    speakers = authority.of_cluster(desk(store).whole())
+    lie = {"nodes": [{"nodes": "node[003-004]", "stage": "up"}]}
+    boots = report.boots(["node001", "node002"], speakers, {"node001": lie}, {})
+    assert (boots["node001"], boots["node002"]) == ([], "no answer")
+    assert (
+        "'node003', 'node004' in its answer to diskless.status" in boots["not believed"]["node001"]
+    )
+    said = report.of(desk(store), ["node003"], boots)
+    assert "boot" not in said["node003"]
