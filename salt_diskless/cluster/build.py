@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from netaddr import IPAddress
@@ -24,7 +25,8 @@ from salt_diskless.cluster.model import (
     Swap,
     Timeout,
 )
-from salt_diskless.cluster.ranges import expand
+from salt_diskless.cluster.names import of_node_set
+from salt_diskless.cluster.ranges import MOST_NODES, count
 from salt_diskless.cluster.wording import listed, nearest, part, problem
 
 ROOT = "diskless"
@@ -268,6 +270,8 @@ class _Build:
         profiles: Mapping[str, schema.SettingsIn | None],
     ) -> Iterator[tuple[str, Node]]:
         resolver = _Resolver(self, networks, images, profiles)
+        if not self._count(self.raw["nodes"], f"{ROOT}:nodes"):
+            return
         for key, value in self.raw["nodes"].items():
             path = f"{ROOT}:nodes:{part(key)}"
             names = self._names(key, path)
@@ -280,28 +284,39 @@ class _Build:
             if node.bmc is not None:
                 bmcs = self._spread(node.bmc, len(names), f"{path}:bmc")
             if len(macs) != len(names):
-                self._add(f"{path}:mac", f"{len(macs)} for {len(names)} nodes", "give one a node")
+                self._add(
+                    f"{path}:mac",
+                    f"{len(macs)} for {len(names)} nodes",
+                    "give one MAC per node, as a list in the nodes' order",
+                )
             elif addresses and bmcs and settings is not None:
                 for name, mac, address, bmc in zip(names, macs, addresses, bmcs, strict=True):
                     yield path, Node(name, mac, address, settings, bmc)
 
-    def _names(self, key: Any, path: str) -> list[str]:
-        """Return the host names of a node set, or none after saying what is wrong with it."""
-        try:
-            names = expand(key) if isinstance(key, str) else []
-        except ValueError as err:
-            self._add(path, shown(key), f"give a host name or a node set ({err})")
-            return []
-        if not names:
-            self._add(path, shown(key), "give a host name or a node set, in quotes")
-        wrong = [name for name in names if not schema.is_host_name(name)]
-        if wrong:
+    def _count(self, node_sets: Iterable[Any], path: str) -> bool:
+        """Return True if these node sets can be expanded; add the problem if they stand for more
+        nodes than the project is made for."""
+        sizes: dict[str, int] = {}
+        for node_set in node_sets:
+            with contextlib.suppress(ValueError):
+                sizes[node_set] = count(node_set) if isinstance(node_set, str) else 0
+        total = sum(sizes.values())
+        if total > MOST_NODES:
+            largest = max(sizes, key=lambda node_set: sizes[node_set])
             self._add(
                 path,
-                shown(wrong[0]),
-                "give a host name (RFC 1123: letters, digits and '-', labels up to 63)",
+                f"{total} nodes, {sizes[largest]} of them in {shown(largest)}",
+                f"give at most {MOST_NODES} nodes in all",
             )
-        return [] if wrong else names
+        return total <= MOST_NODES
+
+    def _names(self, key: Any, path: str) -> list[str]:
+        """Return the host names of a node set; add the problem and return none if it is wrong."""
+        try:
+            return of_node_set(key)
+        except ValueError as err:
+            self._add(path, shown(key), str(err))
+        return []
 
     def _rules(self, profiles: Mapping[str, schema.SettingsIn | None]) -> Iterator[Rule]:
         """Yield the registry's rules; what contradicts a node of it is a problem of the pillar."""
@@ -311,6 +326,8 @@ class _Build:
             return
         for conflict in registry.conflicts:
             self._add(conflict.path, conflict.found, conflict.right)
+        if not self._count((rule.nodes for rule in registry.rules.values()), f"{path}:rules"):
+            return
         for name, rule in registry.rules.items():
             where = f"{path}:rules:{part(name)}"
             names = self._names(rule.nodes, f"{where}:nodes")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from salt_diskless.cluster.errors import Problem, shown
 from salt_diskless.cluster.model import Entry, Image, Network, Node, Server
+from salt_diskless.cluster.names import Names
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.cluster.schema import BootstrapIn, EntryIn, RuleIn
 
@@ -26,7 +27,7 @@ def between(
     yield from _locations(images)
     yield from _golden(images)
     yield from _live(nodes)
-    yield from _unique(nodes)
+    yield from _unique(servers, images, nodes)
     yield from _node_addresses(servers, networks, nodes)
     yield from _bmcs(servers, networks, nodes)
 
@@ -221,14 +222,34 @@ def _live(nodes: Sequence[tuple[str, Node]]) -> Iterator[Problem]:
         )
 
 
-def _unique(nodes: Sequence[tuple[str, Node]]) -> Iterator[Problem]:
-    names: dict[str, str] = {}
+def _minions(servers: Mapping[str, Server], images: Mapping[str, Image]) -> dict[str, str]:
+    """Return the minions whose ids no node can have, each with what it is."""
+    golden = {
+        image.source.minion: f"the golden machine of diskless:images:{image.name}"
+        for image in images.values()
+        if image.source is not None and image.source.minion is not None
+    }
+    return {**golden, **{name: "a boot server" for name in servers}}
+
+
+def _unique(
+    servers: Mapping[str, Server], images: Mapping[str, Image], nodes: Sequence[tuple[str, Node]]
+) -> Iterator[Problem]:
+    minions = _minions(servers, images)
+    names = Names(minions)
     macs: dict[str, str] = {}
     addresses: dict[int, str] = {}
     for path, node in nodes:
-        other = names.setdefault(node.name.lower(), path)
-        if other is not path:
-            yield Problem(path, node.name, f"name it once: {other} has it too")
+        other, owner = names.add(node.name, path) or ("", "")
+        if owner == minions.get(other):
+            yield Problem(path, node.name, f"give another name: {other} is {owner}")
+        elif other and other.lower() == node.name.lower():
+            where = f"{owner} has it too" if other == node.name else f"{other} is the same name"
+            yield Problem(path, node.name, f"name it once: {where}")
+        elif other:
+            yield Problem(
+                path, node.name, f"give another name: {other} of {owner} is the same host"
+            )
         who = macs.setdefault(node.mac, node.name)
         if who != node.name:
             yield Problem(f"{path}:mac", node.mac, f"give {node.name} its own: {who} has it")

@@ -1,26 +1,144 @@
-"""Node sets: ``node[005-128]`` to names and back (ClusterShell's syntax, without node groups)."""
+"""Node sets: ``node[005-128]`` to names and back (ClusterShell's syntax, without node groups).
+
+What a node set stands for is counted before any of it is expanded, and every step takes a time that
+is linear in the text and in the names.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 
+#: As many nodes as the project is made for.
+MOST_NODES = 100_000
+#: The longest host name, which is also the longest number in a node set.
+_LONGEST_NAME = 253
+
 _SYNTAX = frozenset("[],&!^@*?%/ \t")
+_OPERATOR = re.compile(r"[\[\],&!^]")
+_NUMBER = re.compile(r"[0-9]+")
+_LAST_NUMBER = re.compile(r"([0-9]+)[^0-9]*\Z")
+_SUBRANGE = re.compile(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*(?:/\s*([0-9]+)\s*)?)?")
 
 
-def expand(pattern: str) -> list[str]:
-    """Return the names that ``pattern`` stands for, in its order.
+class TooMany(ValueError):
+    """A node set stands for more nodes than are accepted. ``count`` is how many."""
+
+    def __init__(self, count: int):
+        self.count = count
+        super().__init__(f"it stands for {count} nodes, and {MOST_NODES} in all are accepted")
+
+
+def terms(pattern: str, operators: str = ",!&^") -> Iterator[tuple[str, str]]:
+    """Yield ``(operator, term)`` for each part of a node set.
+
+    Operators within brackets belong to the term. Nothing is expanded. Raises ``ValueError`` for a
+    bracket that nothing closes, or one that was not opened.
+    """
+    operator, start, is_open = ",", 0, False
+    for match in _OPERATOR.finditer(pattern):
+        sign = match[0]
+        if sign in "[]":
+            if is_open == (sign == "["):
+                raise ValueError(f"the {sign} at character {match.start() + 1} has no partner")
+            is_open = not is_open
+        elif not is_open and sign in operators:
+            yield operator, pattern[start : match.start()].strip()
+            operator, start = sign, match.end()
+    if is_open:
+        raise ValueError("a [ has no ] after it")
+    yield operator, pattern[start:].strip()
+
+
+def count(pattern: str) -> int:
+    """Return how many names the terms of ``pattern`` stand for; nothing is expanded.
 
     Raises ``ValueError`` when it is no node set.
     """
     if _SYNTAX.isdisjoint(pattern):
+        return 1
+    return sum(_count(term) for _, term in terms(pattern))
+
+
+def _count(term: str) -> int:
+    """Return how many names one term stands for. Raises ``ValueError`` for a name that is too long
+    for a host, and for what is no number in brackets."""
+    if not term:
+        raise ValueError("a name is missing beside an operator")
+    if "[" not in term:
+        return 1
+    total, length = 1, 0
+    for index, part in enumerate(re.split(r"[\[\]]", term)):
+        if index % 2 == 0:
+            length += len(part)
+            continue
+        sizes = [_subrange(subrange) for subrange in part.split(",")]
+        total *= sum(size for size, _ in sizes)
+        length += max(digits for _, digits in sizes)
+        if length > _LONGEST_NAME:
+            break
+    if length > _LONGEST_NAME:
+        raise ValueError(f"a host name has {_LONGEST_NAME} characters at most")
+    return total
+
+
+def _subrange(text: str) -> tuple[int, int]:
+    """Return how many numbers ``5-128/2`` is, and how many digits the longest one has."""
+    match = _SUBRANGE.fullmatch(text) if len(text) <= 4 * _LONGEST_NAME else None
+    if match is None or len(match[1]) > _LONGEST_NAME or len(match[2] or "") > _LONGEST_NAME:
+        raise ValueError(f"give numbers in brackets, like [1-128], not {text[:40]!a}")
+    first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+    if first > last or step < 1:
+        raise ValueError(f"give a range from low to high, like [1-128], not {text[:40]!a}")
+    return (last - first) // step + 1, len(match[2] or match[1])
+
+
+def expand(pattern: str) -> list[str]:
+    """Return the names that ``pattern`` stands for, each once: those of one term in its order,
+    those of several sorted by their numbers.
+
+    Raises ``ValueError`` when it is no node set, and :class:`TooMany` before it is expanded.
+    """
+    if _SYNTAX.isdisjoint(pattern):
         return [pattern]
+    size = count(pattern)
+    if size > MOST_NODES:
+        raise TooMany(size)
+    parts = list(terms(pattern))
+    names: dict[str, None] = {}
+    for operator, term in parts:
+        names = _combined(names, operator, dict.fromkeys(_names(term)))
+    return list(names) if len(parts) == 1 else sorted(names, key=_by_number)
+
+
+def _combined(names: dict[str, None], operator: str, new: dict[str, None]) -> dict[str, None]:
+    """Return the names after one operator, in a time that is linear in ``new`` (and for ``&`` in
+    the names that it removes)."""
+    if operator == "&":
+        return {name: None for name in names if name in new}
+    for name in new:
+        if operator == "," or (operator == "^" and name not in names):
+            names[name] = None
+        else:
+            names.pop(name, None)
+    return names
+
+
+def _names(term: str) -> Iterable[str]:
+    if "[" not in term:
+        return [term]
     try:
-        return list(NodeSet(pattern, resolver=RESOLVER_NOGROUP))
+        return list(NodeSet(term, resolver=RESOLVER_NOGROUP))
     except NodeSetException as err:
         raise ValueError(str(err)) from err
+
+
+def _by_number(name: str) -> tuple[str, list[tuple[int, str]]]:
+    """Return the key that sorts node2 before node10."""
+    return _NUMBER.sub("0", name), [(int(part), part) for part in _NUMBER.findall(name[:253])]
 
 
 def fold(names: Iterable[str]) -> str:
@@ -36,5 +154,34 @@ def _fold(names: tuple[str, ...]) -> str:
     odd: list[str] = []
     for name in names:
         (plain if _SYNTAX.isdisjoint(name) else odd).append(name)
-    folded = str(NodeSet.fromlist(plain, resolver=RESOLVER_NOGROUP)) if plain else ""
-    return ",".join(part for part in (folded, *sorted(odd)) if part)
+    return ",".join([*_folded(plain), *sorted(odd)])
+
+
+def _folded(names: Iterable[str]) -> list[str]:
+    """Return the terms of one node set for names.
+
+    ClusterShell folds names with one number. It compares those with several (rack1node2) pair by
+    pair, so here they are grouped by their last number, and what is before it is folded in turn.
+    """
+    single: list[str] = []
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        match = _LAST_NUMBER.search(name)
+        if match is None or _NUMBER.search(name, 0, match.start()) is None:
+            single.append(name)
+        else:
+            before, after = name[: match.start()], name[match.end(1) :]
+            groups.setdefault((before, after), []).append(match[1])
+    alike: dict[str, list[str]] = {}
+    for (before, after), numbers in groups.items():
+        last = _one_fold([f"x{number}" for number in numbers])[1:]
+        alike.setdefault(last + after, []).append(before)
+    several = [term + last for last, befores in alike.items() for term in _folded(befores)]
+    first = [term for _, term in terms(_one_fold(single))] if single else []
+    return [*first, *several]
+
+
+def _one_fold(names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    return str(NodeSet.fromlist(names, resolver=RESOLVER_NOGROUP))

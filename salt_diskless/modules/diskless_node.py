@@ -13,7 +13,8 @@ import salt.version
 from salt_diskless import adapter, preflight
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
-from salt_diskless.cluster.ranges import expand, fold
+from salt_diskless.cluster.names import given
+from salt_diskless.cluster.ranges import fold
 from salt_diskless.power import bmcs
 from salt_diskless.services import nodes as served
 from salt_diskless.watch import discovery
@@ -125,9 +126,9 @@ def remove(names: list[str] | str, number: int | None = None) -> dict[str, Any]:
         salt-call diskless_node.remove 'node[129-130]'
     """
     try:
-        wanted = expand(names) if isinstance(names, str) else [*names]
+        wanted = given(names)
     except ValueError as err:
-        raise DisklessError(f"names: found {shown(names)}; give a node set ({err})") from err
+        raise DisklessError(f"names: found {shown(names)}; {err}") from err
     told_by = None if number is None else (_number(number), dict.fromkeys(wanted))
     return served.remove(wanted, adapter.platform(__grains__, __pillar__), told_by)
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from salt_diskless.cluster import DisklessError, Node, Site
 from salt_diskless.cluster.errors import shown
-from salt_diskless.cluster.ranges import expand, fold
+from salt_diskless.cluster.names import given
+from salt_diskless.cluster.ranges import fold
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.power import apart
 
@@ -44,9 +45,9 @@ def nodes_of(site: Site, names: Sequence[str] | str, bmc: bool = True) -> list[N
     Raises :class:`DisklessError` when one of them is not served by it, or has none.
     """
     try:
-        wanted = expand(names) if isinstance(names, str) else list(names)
+        wanted = given(names)
     except ValueError as err:
-        raise DisklessError(f"names: found {shown(names)}; give a node set ({err})") from None
+        raise DisklessError(f"names: found {shown(names)}; {err}") from None
     unknown = [str(name) for name in wanted if name not in site.nodes]
     if unknown or not wanted:
         raise DisklessError(

@@ -85,7 +85,7 @@ def order(
     unknown = [name for name in names if name not in cluster.nodes]
     if unknown:
         problems.append(f"names: found {fold(unknown)}; give nodes of the pillar or the registry")
-    without = [name for name in names if name not in unknown and cluster.nodes[name].bmc is None]
+    without = [name for name in names if name in cluster.nodes and cluster.nodes[name].bmc is None]
     if without:
         problems.append(bmcs.missing(without))
     if problems:

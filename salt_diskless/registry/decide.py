@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from salt_diskless.cluster import Cluster, DisklessError, parse, schema
 from salt_diskless.cluster.errors import shown
-from salt_diskless.cluster.ranges import expand
+from salt_diskless.cluster.names import of_node_set
+from salt_diskless.cluster.ranges import MOST_NODES, TooMany, terms
 from salt_diskless.cluster.wording import listed as in_words
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.registry.allocate import Allocator
@@ -51,14 +51,9 @@ def names_of(pattern: Any) -> tuple[str, ...]:
     Raises :class:`DisklessError` when it is none.
     """
     try:
-        names = tuple(expand(pattern)) if isinstance(pattern, str) else ()
+        return tuple(of_node_set(pattern))
     except ValueError as err:
-        raise DisklessError(f"name: found {shown(pattern)}; give a node set ({err})") from None
-    if not names or not all(map(schema.is_host_name, names)):
-        raise DisklessError(
-            f"name: found {shown(pattern)}; give a host name, or a node set like node[005-128]"
-        )
-    return names
+        raise DisklessError(f"name: found {shown(pattern)}; {err}") from None
 
 
 def meant(who: Any) -> list[str]:
@@ -139,8 +134,13 @@ def split(text: Any) -> list[Any]:
     if not isinstance(text, str):
         return [text]
     found: list[Any] = []
-    for item in re.split(r",(?![^\[]*\])", text.replace(" ", "")):
-        found += names_of(item) if "[" in item else [item]
+    try:
+        for _, item in terms(text.replace(" ", ""), ","):
+            found += names_of(item) if "[" in item else [item]
+            if len(found) > MOST_NODES:
+                raise TooMany(len(found))
+    except ValueError as err:
+        raise DisklessError(f"{shown(text)}: {err}") from None
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ClusterShell.RangeSet import RangeSet
 
-from salt_diskless.cluster import DisklessError, schema
+from salt_diskless.cluster import DisklessError, names
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.registry.decide import Desk, address_of, checked
@@ -114,8 +114,9 @@ def _node(
     desk: Desk, one: Found, old: RegisteredNode | None, profile: str | None
 ) -> RegisteredNode:
     """Return the node that a line makes: what that does not say stays as the registry has it."""
-    if not schema.is_host_name(one.name):
-        raise DisklessError(f"found {shown(one.name)}; give a host name")
+    right = names.problem(one.name)
+    if right is not None:
+        raise DisklessError(f"found {shown(one.name)}; {right}")
     address = one.ip or (old.ip if old else None)
     if address is None:
         raise DisklessError(f"{one.name}: found no address; give the file that has it as well")
