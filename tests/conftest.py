@@ -72,7 +72,7 @@ def private_network() -> None:
 
 HOWTO = """
 servers:
-  node002: {address: 10.8.226.72, interface: eth0}
+  boot2: {address: 10.8.226.72, interface: eth0}
 networks:
   compute:
     subnet: 10.8.0.0/16

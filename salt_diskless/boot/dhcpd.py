@@ -122,6 +122,15 @@ def served(config: bytes, name: str = "", mac: str = "", ip: str = "") -> Host |
     return None if match is None else _host(match)
 
 
+def alike(config: bytes, name: str) -> Host | None:
+    """Return the host whose name can mean the same machine, since one of the two is the other
+    without its domain, or None. It is searched as text, as in :func:`served`."""
+    bare, dot, _ = name.lower().partition(".")
+    at = config.lower().find(f"\nhost {bare} {{\n".encode() if dot else f"\nhost {bare}.".encode())
+    match = _HOST.match(config, at) if at >= 0 else None
+    return None if match is None else _host(match)
+
+
 def with_host(config: bytes, node: Node) -> bytes:
     """Return a configuration with one host more, which it must not have yet."""
     at = place(config, _HOST, node.ip, _first(config), len(config))

@@ -45,7 +45,7 @@ def of_node_set(pattern: object) -> list[str]:
     try:
         names = expand(pattern)
     except ValueError as err:
-        raise ValueError(f"give a host name, or a node set like node[005-128] ({err})") from None
+        raise ValueError(f"give a host name or a node set, like node[005-128] ({err})") from None
     for name in names:
         right = problem(name)
         if right is not None:

@@ -29,6 +29,7 @@ class Allocator:
     def __init__(self, cluster: Cluster, listed: Listed, nodes: Iterable[RegisteredNode]):
         self._cluster = cluster
         self._names: dict[str, str] = {name: "the pillar" for name in listed.names}
+        self._names |= dict.fromkeys(map(str.lower, cluster.servers), "a boot server")
         self._places: dict[str, RegisteredNode] = {}
         self._addresses: set[int] = {
             int(IPAddress(ip)) for ip in (*listed.addresses, *listed.bmcs) if valid_ipv4(ip)
@@ -45,15 +46,23 @@ class Allocator:
         for server in cluster.servers.values():
             self._addresses |= {int(address) for address in server.addresses}
         self._next: dict[str, Iterator[int]] = {}
+        #: By the identity of a sequence of names, which ``_kept`` keeps alive.
+        self._first: dict[int, int] = {}
+        self._index: dict[int, dict[str, int]] = {}
+        self._kept: list[Sequence[str]] = []
 
     def name(self, names: Sequence[str]) -> str:
         """Return the first of ``names`` that nobody has, and take it.
 
         Raises :class:`DisklessError` when there is none left.
         """
-        for name in names:
+        for index in range(self._first.get(id(names), 0), len(names)):
+            name = names[index]
             if name.lower() not in self._names:
                 self._names[name.lower()] = "this call"
+                # A name is never freed, so the next search goes on here.
+                self._first[id(names)] = index + 1
+                self._kept.append(names)
                 return name
         who = self._names[names[0].lower()] if len(names) == 1 else "they all are somebody's"
         raise DisklessError(f"name: found no free one in {fold(names)} ({who} has it); give others")
@@ -77,7 +86,7 @@ class Allocator:
         """
         place = self.place(name)
         if isinstance(wanted, AddressRun):
-            return str(IPAddress(int(wanted.first) + list(names).index(name)))
+            return str(IPAddress(int(wanted.first) + self._position(names, name)))
         if isinstance(wanted, IPAddress):
             return str(wanted)
         if wanted is None and place is not None:
@@ -98,9 +107,16 @@ class Allocator:
         """Return the address of a node's BMC, and take it; the arguments are those of
         :meth:`address`."""
         run = isinstance(wanted, AddressRun)
-        number = int(wanted.first) + list(names).index(name) if run else int(wanted)
+        number = int(wanted.first) + self._position(names, name) if run else int(wanted)
         self._addresses.add(number)
         return str(IPAddress(number))
+
+    def _position(self, names: Sequence[str], name: str) -> int:
+        """Return the index of a name; it is looked up in a table that is made once."""
+        if id(names) not in self._index:
+            self._index[id(names)] = {other: index for index, other in enumerate(names)}
+            self._kept.append(names)
+        return self._index[id(names)][name]
 
     def _free(self, net: Network, first: int, last: int) -> Iterator[int]:
         """Yield the addresses that a node may have and nobody has."""

@@ -140,7 +140,9 @@ def split(text: Any) -> list[Any]:
             if len(found) > MOST_NODES:
                 raise TooMany(len(found))
     except ValueError as err:
-        raise DisklessError(f"{shown(text)}: {err}") from None
+        raise DisklessError(
+            f"found {shown(text)}; give a node set, or names with commas ({err})"
+        ) from None
     return found
 
 
@@ -413,6 +415,13 @@ class Desk:
             problem = self.listed.conflict(node.name, node.mac, node.ip)
             if problem is not None:
                 raise DisklessError(str(problem))
+        names = {*self.listed.names, *(node.name.lower() for node in new)}
+        if len(names) + tx.count() > MOST_NODES:
+            names |= {node.name.lower() for node in tx.nodes()}
+        if len(names) > MOST_NODES:
+            raise DisklessError(
+                f"nodes: found {len(names)} with these; give at most {MOST_NODES} in all"
+            )
         taken = {node.name.lower() for node in new}
         old = [node for node in tx.near(new) if node.name.lower() not in taken]
         for node in old:

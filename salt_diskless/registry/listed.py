@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from salt_diskless.cluster import Problem
-from salt_diskless.cluster.ranges import expand
+from salt_diskless.cluster.ranges import MOST_NODES, count, expand
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,20 @@ def listed(nodes: Any) -> Listed:
     """Return whose names, MACs and addresses the pillar's ``nodes`` are."""
     found = Listed()
     if isinstance(nodes, Mapping):
+        left = MOST_NODES
         for key, settings in nodes.items():
             if isinstance(key, str) and isinstance(settings, Mapping):
+                left -= _size(key)
+                if left < 0:
+                    break
                 _add(found, key, settings)
     return found
+
+
+def _size(key: str) -> int:
+    with contextlib.suppress(ValueError):
+        return count(key)
+    return 0
 
 
 def _add(found: Listed, key: str, settings: Mapping[str, Any]) -> None:

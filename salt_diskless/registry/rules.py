@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from salt_diskless.cluster import Rule
 from salt_diskless.registry.decide import Wish
@@ -24,8 +25,9 @@ def wishes(rule: Rule, machines: Sequence[Machine]) -> Iterator[Wish]:
     if rule.count is not None:
         used = sum(machine.rule == rule.name and _in_time(rule, machine) for machine in taken)
         waiting = waiting[: max(0, rule.count - used)]
+    serials = Counter(machine.serial for machine in machines if machine.state != "rejected")
     for machine in waiting:
-        names = _names(rule, machine, machines)
+        names = _names(rule, machine, serials)
         if names:
             yield Wish(
                 mac=machine.mac,
@@ -37,18 +39,19 @@ def wishes(rule: Rule, machines: Sequence[Machine]) -> Iterator[Wish]:
             )
 
 
-def _names(rule: Rule, machine: Machine, machines: Iterable[Machine]) -> tuple[str, ...]:
-    """Return the names that a machine may get by a rule: none where it is not for this machine."""
+def _names(rule: Rule, machine: Machine, serials: Mapping[str | None, int]) -> tuple[str, ...]:
+    """Return the names that a machine may get by a rule: none where it is not for this machine.
+
+    serials
+        How many machines claim each serial number.
+    """
     if rule.macs:
         return _own(rule.macs, machine.mac, rule)
     if rule.prefixes:
         return rule.nodes if machine.mac.startswith(tuple(f"{p}:" for p in rule.prefixes)) else ()
     if rule.serials:
         # Two that say they are the same machine: it is for somebody to look which of them lies.
-        alone = sum(
-            other.serial == machine.serial and other.state != "rejected" for other in machines
-        )
-        return _own(rule.serials, machine.serial, rule) if alone == 1 else ()
+        return _own(rule.serials, machine.serial, rule) if serials[machine.serial] == 1 else ()
     return rule.nodes
 
 

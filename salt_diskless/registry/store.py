@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster.names import short
 from salt_diskless.registry.announcement import Announcement
 
 #: How many machines may wait for a decision: an event costs its sender nothing.
@@ -375,13 +376,22 @@ class Transaction:
         return self._node("mac", mac)
 
     def near(self, nodes: Sequence[RegisteredNode]) -> list[RegisteredNode]:
-        """Return the nodes that have a MAC or an address of these, as theirs or as their BMC's."""
+        """Return the nodes that have a MAC or an address of these, as theirs or as their BMC's, or
+        whose names can mean the same host."""
         addresses = {str(ip) for node in nodes for ip in (node.ip, node.settings.get("bmc")) if ip}
         found = [self.node_of(node.mac) for node in nodes if node.mac is not None]
         found += [self._node("ip", ip) for ip in addresses]
+        for bare in {short(node.name) for node in nodes}:
+            # A host name has no % and no _ that LIKE would take for a pattern.
+            rows = self._ask(f"SELECT {_NODE} FROM node WHERE name LIKE ?", f"{bare}.%")
+            found += [self._node("name", bare), *map(_node, rows)]
         rows = self._ask(f"SELECT {_NODE} FROM node WHERE settings LIKE '%\"bmc\"%'")
         found += [node for node in map(_node, rows) if node.settings.get("bmc") in addresses]
         return list({node.name: node for node in found if node is not None}.values())
+
+    def count(self) -> int:
+        """Return how many nodes there are."""
+        return int(self._ask("SELECT count(*) FROM node").fetchone()[0])
 
     def _node(self, column: str, value: str) -> RegisteredNode | None:
         row = self._ask(f"SELECT {_NODE} FROM node WHERE {column} = ?", value).fetchone()

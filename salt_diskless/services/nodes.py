@@ -393,6 +393,10 @@ def _check_free(nodes: Sequence[Node], served: _Served) -> set[str]:
         if same is not None and (same.name, same.ip) != (node.name, ip):
             right = f"remove that one first: it is {same.name} at {same.ip}"
             problems.append(Problem(path, f"{node.name} at {ip}", right))
+        namesake = hosts.alike(served.config, node.name)
+        if namesake is not None:
+            right = f"give another name: {namesake.name}, which is served, is the same host"
+            problems.append(Problem(path, node.name, right))
         for key, value, other in (
             ("mac", node.mac, hosts.served(served.config, mac=node.mac)),
             ("ip", ip, hosts.served(served.config, ip=ip)),

@@ -14,16 +14,16 @@ from salt_diskless.registry.store import RegisteredNode, Store
 
 PILLAR = yaml.safe_load("""
 servers:
-  node002: {address: 10.8.226.72, interface: eth0}
-  node001: {address: 10.9.0.1, interface: eth0}
+  boot2: {address: 10.8.226.72, interface: eth0}
+  boot1: {address: 10.9.0.1, interface: eth0}
 networks:
   compute:
-    server: node002
+    server: boot2
     subnet: 10.8.226.0/24
     routers: [10.8.226.1]
     nameservers: [10.8.226.2]
     discovery_range: 10.8.226.200-10.8.226.250
-  other: {server: node001, subnet: 10.9.0.0/28}
+  other: {server: boot1, subnet: 10.9.0.0/28}
 images:
   debian: {location: /diskless/debian}
 profiles:

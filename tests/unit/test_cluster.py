@@ -91,7 +91,7 @@ def test_all_problems_are_named_at_once(howto):
         ({"mac": "01:00:5e:00:00:01"}, "mac", "multicast"),
         ({"ip": "10.8.226.73"}, "ip", "node003 has it"),
         ({"ip": "10.9.0.1"}, "ip", "give one inside 10.8.0.0/16"),
-        ({"ip": "10.8.226.72"}, "ip", "the boot server node002"),
+        ({"ip": "10.8.226.72"}, "ip", "the boot server boot2"),
         ({"ip": "10.8.226.1"}, "ip", "a router"),
         ({"ip": "10.8.0.0"}, "ip", "the subnet's own address"),
         ({"ip": "10.8.255.255"}, "ip", "the broadcast address"),
@@ -144,7 +144,7 @@ def test_all_problems_are_named_at_once(howto):
         ({"driver": ["e1000e"]}, "driver", "did you mean drivers?"),
         ({"bmc": "10.99.0"}, "bmc", "IPv4"),
         ({"bmc": ["10.99.0.1", "10.99.0.2"]}, "bmc", "give one a node"),
-        ({"bmc": "10.8.226.72"}, "bmc", "this is the boot server node002's"),
+        ({"bmc": "10.8.226.72"}, "bmc", "this is the boot server boot2's"),
         ({"bmc": "10.8.226.73"}, "bmc", "this is node003's own"),
         ({"bmc": "10.8.1.1"}, "bmc", "this is extra's own"),
     ],
@@ -201,7 +201,7 @@ def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
         ("networks", "compute", {"subnet": "10.7.0.0/16"}, "subnet", "no address in it"),
         ("networks", "compute", {"routers": ["10.9.0.1"]}, "routers:0", "inside 10.8.0.0/16"),
         ("networks", "compute", {"domain": 'x";'}, "domain", "host name"),
-        ("networks", "compute", {"server": "node02"}, "server", "did you mean node002?"),
+        ("networks", "compute", {"server": "bot2"}, "server", "did you mean boot2?"),
         ("networks", "compute", {"lease_time": {"default": 9999999}}, "lease_time:default", "max"),
         ("images", "rhel5compute", {"location": "/srv"}, "location", "directory of its own"),
         ("images", "rhel5compute", {"location": "relative"}, "location", "absolute path"),
@@ -226,7 +226,7 @@ def test_two_names_that_differ_only_in_case_are_one_host_name(howto):
         ("images", "rhel5compute", {"packages": ["gcc"]}, "packages", "no golden machine"),
         ("images", "rhel5compute", {"golden_states": ["a"]}, "golden_states", "source:minion"),
         ("profiles", "compute", {"profile": "compute"}, "profile", "circle"),
-        ("servers", "node002", {"interface": None}, None, "only one of"),
+        ("servers", "boot2", {"interface": None}, None, "only one of"),
     ],
 )
 def test_a_wrong_section_is_refused(howto, section, name, change, path, says):
@@ -361,7 +361,7 @@ def test_each_node_of_a_set_has_a_bmc_of_its_own(howto):
 
 def test_the_address_of_another_boot_server_is_refused(howto):
     howto["servers"]["node900"] = {"address": "10.8.1.1", "interface": "eth0"}
-    howto["networks"]["compute"]["server"] = "node002"
+    howto["networks"]["compute"]["server"] = "boot2"
     found = problems(with_node(howto, ip="10.8.1.1"))
     assert "it is the boot server node900" in found["diskless:nodes:extra:ip"]
 
@@ -398,12 +398,12 @@ def test_rubbish_is_refused_in_words(pillar):
 
 def test_a_boot_server_gets_its_own_part_only(howto):
     howto["servers"]["node900"] = {"interfaces": {"eth1": "10.9.0.1"}}
-    howto["networks"]["compute"]["server"] = "node002"
+    howto["networks"]["compute"]["server"] = "boot2"
     howto["networks"]["other"] = {"subnet": "10.9.0.0/16", "server": "node900"}
     pillar = with_node(howto, network="other", ip="10.9.0.7")
     cluster = parse(pillar)
     assert list(cluster.served_by("node900").nodes) == ["extra"]
-    assert len(cluster.served_by("node002").nodes) == 128
+    assert len(cluster.served_by("boot2").nodes) == 128
     assert str(cluster.nodes["extra"].network.server_address) == "10.9.0.1"
 
 

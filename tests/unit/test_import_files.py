@@ -159,10 +159,10 @@ def test_the_line_of_a_table_with_sep_is_that_of_the_file():
 
 HOSTS = """\
 127.0.0.1   localhost localhost.localdomain
-127.0.1.1   node002
+127.0.1.1   boot2
 ::1         localhost ip6-localhost
 ff02::1     ip6-allnodes
-10.8.226.72 node002.example.com node002   # this server
+10.8.226.72 boot2.example.com boot2   # this server
 10.8.226.1  gw
 10.8.226.2  ns1
 192.168.7.2 sw1 sw1-mgmt
@@ -185,14 +185,14 @@ def test_a_real_hosts_file_is_imported(tmp_path, store):
         "n02": "10.8.226.22",
     }
     skipped = said["skipped"]
-    assert skipped["a boot server"] == "node002 (hosts line 5)"
+    assert skipped["a boot server"] == "boot2 (hosts line 5)"
     assert skipped["a router"] == "gw (hosts line 6)"
     assert skipped["a name server"] == "ns1 (hosts line 7)"
     assert skipped["no address on compute (10.8.226.0/24)"].endswith("(hosts lines 8,11-13)")
     assert "n[01-02]-ipmi" in skipped["no address on compute (10.8.226.0/24)"]
     assert skipped["in the discovery_range of compute"] == "guest (hosts line 15)"
     assert skipped["found no host name (letters, digits and '-')"] == "store_1 (hosts line 14)"
-    assert skipped["a loopback address"] == "localhost,node002 (hosts lines 1-2)"
+    assert skipped["a loopback address"] == "boot2,localhost (hosts lines 1-2)"
     assert "(hosts line 17)" in " ".join(skipped.values())
     # Every line is somewhere.
     assert len(said["added"]) + sum(

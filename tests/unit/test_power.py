@@ -282,8 +282,8 @@ def test_each_boot_server_is_asked_once_for_its_nodes_and_one_that_is_down_takes
 
     def call(server, function, arguments, named):
         calls.append((server, function, arguments, named))
-        if server == "node001":
-            raise DisklessError("node001: no answer")
+        if server == "boot1":
+            raise DisklessError("boot1: no answer")
         if function == "diskless_node.progress":
             step = {"stage": "up", "version": "V", "since": 5.0}
             return dict.fromkeys(arguments[0], step)
@@ -296,15 +296,15 @@ def test_each_boot_server_is_asked_once_for_its_nodes_and_one_that_is_down_takes
         "node005": Told("told", 4.5),
         "node006": Told("told", 4.5),
         "node007": Told(problem="10.99.0.7: no"),
-        "login1": Told(problem="node001: no answer"),
+        "login1": Told(problem="boot1: no answer"),
     }
     up = Reached("up", "V", 5.0)
     assert servers.progress(names) == {**dict.fromkeys(mine, up), "login1": None}
     assert calls == [
-        ("node002", "diskless_node.power", ["off", mine], {"force": True}),
-        ("node001", "diskless_node.power", ["off", ["login1"]], {"force": True}),
-        ("node002", "diskless_node.progress", [mine], {}),
-        ("node001", "diskless_node.progress", [["login1"]], {}),
+        ("boot2", "diskless_node.power", ["off", mine], {"force": True}),
+        ("boot1", "diskless_node.power", ["off", ["login1"]], {"force": True}),
+        ("boot2", "diskless_node.progress", [mine], {}),
+        ("boot1", "diskless_node.progress", [["login1"]], {}),
     ]
 
 

@@ -65,7 +65,7 @@ def test_a_burst_of_many_at_once_is_one_call(store, servers):
     for thread in threads:
         thread.join()
     ((server, action, nodes),) = servers.told
-    assert (server, action, len(nodes)) == ("node002", "add", 60)
+    assert (server, action, len(nodes)) == ("boot2", "add", 60)
     assert len({node["ip"] for node in nodes.values()}) == 60
     assert {node["mac"] for node in nodes.values()} == {mac(number) for number in range(60)}
     assert content(store)[2] == []
@@ -88,17 +88,17 @@ def test_what_comes_while_servers_are_told_is_told_after_that(store, servers):
 
 
 def test_a_server_that_is_down_keeps_what_is_decided_and_is_told_later(store, servers):
-    servers.down = {"node002"}
+    servers.down = {"boot2"}
     accept(store, 1)
     said = deliver.now(store, servers.tell)
-    assert said == {"node002": {"problem": "node002: no answer"}}
+    assert said == {"boot2": {"problem": "boot2: no answer"}}
     assert len(content(store)[1]) == 1
     with store.read() as tx:
         # Nobody waits for a server that is down.
         assert not tx.waiting()
     servers.down = set()
     accept(store, 2)
-    assert deliver.now(store, servers.tell) == {"node002": {"add": "node[001-002]"}}
+    assert deliver.now(store, servers.tell) == {"boot2": {"add": "node[001-002]"}}
     assert [sorted(told[2]) for told in servers.told] == [["node002"], ["node001"]]
     assert content(store)[2] == []
 
@@ -106,7 +106,7 @@ def test_a_server_that_is_down_keeps_what_is_decided_and_is_told_later(store, se
 def test_one_that_a_server_refuses_does_not_take_the_others_with_it(store, servers):
     accept(store, 1)
     servers.refuse = {"node001"}
-    assert "problem" in deliver.now(store, servers.tell)["node002"]
+    assert "problem" in deliver.now(store, servers.tell)["boot2"]
     accept(store, 2)
     deliver.now(store, servers.tell)
     assert [[*told[2]] for told in servers.told] == [["node002"]]
@@ -115,16 +115,16 @@ def test_one_that_a_server_refuses_does_not_take_the_others_with_it(store, serve
 
 def test_a_server_that_is_down_does_not_keep_another_from_being_told_first(store, servers):
     accept(store, 1)
-    servers.down = {"node002"}
+    servers.down = {"boot2"}
     deliver.now(store, servers.tell)
     asked = []
     accept(store, 2, "m1", profile="other")
     deliver.now(store, lambda server, *rest: (asked.append(server), servers.tell(server, *rest)))
-    assert asked == ["node001", "node002"]
+    assert asked == ["boot1", "boot2"]
 
 
 def test_old_names_go_before_new_ones_come(store, servers):
-    announce(store, 1, 2, 3, server="node002")
+    announce(store, 1, 2, 3, server="boot2")
     accept(store, 1)
     deliver.now(store, servers.tell)
     desk(store).forget(["node001"])
@@ -164,14 +164,14 @@ def test_a_node_follows_its_network_to_another_server(store, servers):
     servers.told.clear()
     moved = desk(store)
     networks = {**moved.pillar["networks"]}
-    networks["compute"] = {**networks["compute"], "server": "node003"}
+    networks["compute"] = {**networks["compute"], "server": "boot3"}
     new = {"address": "10.8.226.73", "interface": "eth0"}
-    changed = {"servers": {**moved.pillar["servers"], "node003": new}, "networks": networks}
+    changed = {"servers": {**moved.pillar["servers"], "boot3": new}, "networks": networks}
     deliver.apply_rules(store, desk(store, **changed))
     deliver.now(store, servers.tell)
     told = sorted((*told[:2], *told[2]) for told in servers.told)
-    assert told == [("node002", "remove", "node001"), ("node003", "add", "node001")]
-    assert content(store)[1][0].server == "node003"
+    assert told == [("boot2", "remove", "node001"), ("boot3", "add", "node001")]
+    assert content(store)[1][0].server == "boot3"
 
 
 def test_a_pillar_that_counts_as_far_as_an_order_has_what_was_ordered(store, servers):
@@ -210,14 +210,14 @@ def test_what_is_owed_is_told_and_where_nothing_is_nobody_is_asked(store, server
         raise AssertionError("no pillar is looked at")
 
     assert deliver.owed(store, nobody, servers.tell) == {}
-    servers.down = {"node002"}
+    servers.down = {"boot2"}
     accept(store, 1)
     deliver.now(store, servers.tell)
     servers.down = set()
     # One that was down is not asked again at once.
     assert deliver.owed(store, nobody, servers.tell) == {}
     monkeypatch.setattr(store_module, "TRY_AGAIN", (0, 0))
-    assert deliver.owed(store, lambda: desk(store), servers.tell) == {"node002": {"add": "node001"}}
+    assert deliver.owed(store, lambda: desk(store), servers.tell) == {"boot2": {"add": "node001"}}
     assert deliver.owed(store, nobody, servers.tell) == {}
     announce(store, 2)
     deliver.owed(store, lambda: desk(store, registry=RULE), servers.tell)
@@ -229,7 +229,7 @@ def test_a_server_that_stays_down_is_complained_of_once(store, servers, monkeypa
     said = []
     monkeypatch.setattr(store_module, "TRY_AGAIN", (0, 0))
     monkeypatch.setattr(deliver.log, "handle", lambda record: said.append(record.levelname))
-    servers.down = {"node002"}
+    servers.down = {"boot2"}
     accept(store, 1)
     deliver.now(store, servers.tell)
     deliver.owed(store, lambda: desk(store), servers.tell)
@@ -240,7 +240,7 @@ def test_a_server_that_stays_down_is_complained_of_once(store, servers, monkeypa
 def test_the_more_often_it_fails_the_longer_it_is_left_alone(store, servers, monkeypatch):
     now, begun, tried = 1000.0, 1000.0, []
     monkeypatch.setattr(store_module.time, "time", lambda: now)
-    servers.down = {"node002"}
+    servers.down = {"boot2"}
     accept(store, 1)
     deliver.now(store, servers.tell)
     while len(tried) < 7:

@@ -311,7 +311,7 @@ def test_what_a_file_does_not_say_of_a_node_stays(store):
     assert node == RegisteredNode(
         *("NODE005", mac(1), "10.8.226.50", "compute"),
         {"serial_console": "ttyS0,115200n8", "nfs": "3", "bmc": "10.99.0.5"},
-        "node002",
+        "boot2",
     )
 
 

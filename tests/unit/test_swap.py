@@ -32,7 +32,7 @@ FROM = "10.8.226.72:/diskless/x86_64/c/swap/node003"
 )
 def test_the_kernel_line_says_what_the_pillar_says(howto, given, swap, word):
     howto["nodes"]["node003"]["swap"] = given
-    site = parse(howto).served_by("node002")
+    site = parse(howto).served_by("boot2")
     assert site.nodes["node003"].settings.swap == swap
     version = "20261124T155012"
     versions, kernels = {"rhel5compute": version}, {("rhel5compute", version): "6.1"}

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ClusterShell.RangeSet import RangeSet, RangeSetException
 from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
 
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.ranges import expand
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.registry.decide import names_of, split
 from salt_diskless.registry.importing.found import ADDRESS, Found
@@ -121,8 +121,8 @@ def only_of(given: Any) -> Only:
 
 def _lines(text: str) -> set[int]:
     try:
-        return {int(number) for number in RangeSet(text)}
-    except RangeSetException:
+        return {int(number) for number in expand(f"[{text}]")}
+    except ValueError:
         raise DisklessError(f"only: found lines {shown(text)}; give them like 10-40") from None
 
 

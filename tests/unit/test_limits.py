@@ -1,0 +1,314 @@
+"""What is expanded is counted first, and every input is read in linear time."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+import time
+
+import pytest
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from salt_diskless.cluster import ClusterError, DisklessError, parse
+from salt_diskless.cluster import names as node_names
+from salt_diskless.cluster.ranges import MOST_NODES, TooMany, count, expand, fold, terms
+from salt_diskless.power.bmcs import nodes_of
+from salt_diskless.registry import decide
+from salt_diskless.registry.importing.only import only_of
+from salt_diskless.registry.listed import listed
+
+from . import registry
+
+#: Far more than a node set of the project may stand for; expanding one takes minutes or gigabytes.
+HUGE = (
+    "node[1-1000000000]",
+    "r[1-40000]n[1-40000]",
+    "node[1-9999999]",
+    "a[1-1000]b[1-1000]c[1-1000]d[1-1000]",
+    "node[1-50000],other[1-50001]",
+    "x[1-5]!x[1-2000000000]",
+    "x[1-5]&x[1-2000000000]",
+    "x[1-5]^x[1-2000000000]",
+    "n[1-3,5-1000000000/2]",
+    "n[000000001-999999999]",
+    "n[" + ",".join(["1-99999"] * 50) + "]",
+    ",".join(f"rack{n}[1-2000]" for n in range(100)),
+)
+
+_LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
+sys.path.insert(0, {path!r})
+{code}
+"""
+
+
+def limited(code: str, timeout: float = 240) -> str:
+    """Run code in a process that has 2 GB and two minutes of a processor; return its output."""
+    text = _LIMITED.format(path=sys.path[0], code=code)
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("pattern", HUGE)
+def test_a_huge_node_set_is_counted_and_refused(pattern):
+    assert count(pattern) > MOST_NODES
+    with pytest.raises(TooMany) as caught:
+        expand(pattern)
+    assert caught.value.count > MOST_NODES
+
+
+@pytest.mark.parametrize("pattern", HUGE)
+def test_a_huge_node_set_is_one_problem_of_the_pillar(howto, pattern):
+    before = copy.deepcopy(howto)
+    howto["nodes"][pattern] = {"profile": "compute", "ip": "10.8.1.1+", "mac": []}
+    with pytest.raises(ClusterError) as caught:
+        parse(howto)
+    (problem,) = caught.value.problems
+    assert problem.path == "diskless:nodes"
+    assert f"give at most {MOST_NODES} nodes in all" in str(problem)
+    assert len(str(caught.value)) < 1000
+    howto["nodes"] = before["nodes"]
+    rule = {"prefixes": ["00:21:5E"], "nodes": pattern, "profile": "compute"}
+    howto["registry"] = {"rules": {"rack": rule}}
+    with pytest.raises(ClusterError) as caught:
+        parse(howto)
+    (problem,) = caught.value.problems
+    assert problem.path == "diskless:registry:rules"
+
+
+def test_many_small_node_sets_are_counted_together(howto):
+    howto["nodes"] = {
+        f"rack{n}n[1-1000]": {"profile": "compute", "ip": "10.8.1.1+", "mac": []}
+        for n in range(101)
+    }
+    with pytest.raises(ClusterError) as caught:
+        parse(howto)
+    assert [problem.path for problem in caught.value.problems] == ["diskless:nodes"]
+    assert len(listed(howto["nodes"]).names) <= MOST_NODES
+
+
+@pytest.mark.parametrize("pattern", HUGE)
+def test_a_huge_node_set_is_refused_wherever_one_is_given(pattern, tmp_path):
+    for call in (
+        lambda: decide.names_of(pattern),
+        lambda: decide.split(pattern) and decide.names_of(pattern),
+        lambda: only_of(pattern),
+        lambda: nodes_of(None, pattern),  # type: ignore[arg-type]
+        lambda: registry.accept(registry.of(tmp_path), 1, pattern),
+    ):
+        with pytest.raises(DisklessError) as caught:
+            call()
+        assert len(str(caught.value)) < 1000
+
+
+def test_lines_of_a_file_are_counted_before_they_are_expanded():
+    assert len(only_of("lines 10-40").lines) == 31
+    with pytest.raises(DisklessError, match="lines"):
+        only_of("lines 1-9999999")
+
+
+def test_a_refusal_needs_little_memory_and_time():
+    """Each of these took minutes or gigabytes."""
+    out = limited(
+        f"""
+from salt_diskless.cluster.ranges import expand
+for pattern in {HUGE!r} + (
+    "x" * 300 + "[1-100000]", "a[1]b" * 100000, "[" * 1000000, "a," * 1000000, "]" * 1000000,
+    "n[" + "1," * 1000000 + "]", "n[" + "9" * 1000000 + "]", "n[1-" + "0" * 1000000 + "9]",
+    "&!^," * 250000, "a[1-50000]" + "!b" * 40000 + "&a[1-50000]" * 3,
+):
+    try:
+        expand(pattern)
+    except ValueError as err:
+        assert len(str(err)) < 500, str(err)[:600]
+    else:
+        raise SystemExit("accepted: " + pattern[:40])
+print("refused")
+"""
+    )
+    assert out == "refused\n"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"r{n}n{n * 7 % 1000}" for n in range(20_000)],
+        [f"r{n // 40}n{n % 40}" for n in range(20_000) if n % 11],
+        [f"n{n:x}" for n in range(20_000)],
+        [f"r{n // 100}c{n // 10 % 10}n{n % 10}" for n in range(20_000)],
+    ],
+    ids=["diagonal", "holes", "letters", "three numbers"],
+)
+def test_folding_and_expanding_are_linear(names):
+    """ClusterShell compares names with several numbers pair by pair: four times the names took
+    sixteen times as long, and 20,000 of them ten minutes."""
+    code = """
+from salt_diskless.cluster.ranges import expand, fold
+names = {names!r}
+assert sorted(expand(fold(names))) == sorted(names)
+print("same")
+"""
+    assert limited(code.format(names=names)) == "same\n"
+
+
+def test_half_a_million_commas_end_at_once():
+    """The regular expression looked to the end of the text from each comma."""
+    code = """
+from salt_diskless.cluster import DisklessError
+from salt_diskless.registry.decide import split
+for text in ("," * 500000, "a," * 500000, "[" * 500000, "a[," * 200000, ",[" + "," * 500000):
+    try:
+        split(text)
+    except DisklessError as err:
+        assert len(str(err)) < 500
+print("done")
+"""
+    assert limited(code) == "done\n"
+
+
+def test_commas_split_what_is_not_in_brackets():
+    assert decide.split("52:54:00:00:00:01, A1 ,n[1-2,4]") == [
+        *("52:54:00:00:00:01", "A1", "n1", "n2", "n4")
+    ]
+    assert decide.split(5) == [5]
+
+
+@pytest.mark.parametrize(
+    "text", ["a[1", "a]", "a[[1]]", "a[]", "a[1-", "a[5-1]", "a[1-3/0]", "a,,b"]
+)
+def test_half_a_node_set_is_named(text):
+    with pytest.raises(ValueError, match=r"."):
+        expand(text)
+
+
+_TERM = st.builds(
+    lambda name, first, size, step: f"{name}[{first}-{first + size}/{step}]",
+    st.sampled_from(["a", "b1x", "rack-"]),
+    st.integers(0, 30),
+    st.integers(0, 40),
+    st.integers(1, 5),
+)
+_PATTERN = st.lists(
+    st.tuples(st.sampled_from(",!&^"), st.one_of(_TERM, st.sampled_from(["a1", "a7", "b1x3"]))),
+    min_size=1,
+    max_size=6,
+).map(lambda parts: "".join(op * bool(i) + term for i, (op, term) in enumerate(parts)))
+
+
+@given(_PATTERN)
+def test_the_names_are_those_of_clustershell(pattern):
+    assert set(expand(pattern)) == set(NodeSet(pattern, resolver=RESOLVER_NOGROUP))
+    assert count(pattern) >= len(expand(pattern))
+
+
+@given(st.lists(st.from_regex(r"\A[a-z]{1,2}([0-9]{1,3}[a-z]?){0,3}\Z"), max_size=60, unique=True))
+def test_a_fold_expands_to_the_same_names(names):
+    assert sorted(expand(fold(names))) == sorted(names) or not names
+
+
+@given(st.text("an1-3[],!&^/ x", max_size=40))
+def test_any_text_is_a_node_set_or_a_sentence(text):
+    try:
+        found = expand(text)
+    except ValueError as err:
+        assert str(err)
+    else:
+        assert all(isinstance(name, str) for name in found)
+
+
+def test_terms_keep_operators_within_brackets():
+    assert list(terms("a[1,3],b!c")) == [(",", "a[1,3]"), (",", "b"), ("!", "c")]
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+LONG = "n" * 64
+WRONG_NAMES = (
+    *("files", "files.custom", "FILES", "Files.Custom", "localhost", "localhost.localdomain"),
+    *(LONG, ".".join(["a" * 20] * 4), "n" * 63 + ".x", "1", "10.8.226.20", "010", "0x1f", "1.2"),
+    *("node_1", "-a", "a-", "a..b", ".a", "a.", "..", ".", "a b", "ü", "", "node%1"),
+)
+
+
+@pytest.mark.parametrize("name", WRONG_NAMES)
+def test_a_name_that_no_node_can_have_is_refused(howto, tmp_path, name):
+    assert node_names.problem(name)
+    howto["nodes"][name] = {"profile": "compute", "ip": "10.8.1.1", "mac": "52:54:00:00:00:01"}
+    with pytest.raises(ClusterError) as caught:
+        parse(howto)
+    assert [p.path.startswith("diskless:nodes:") for p in caught.value.problems] == [True]
+    with pytest.raises(DisklessError, match="name: found"):
+        registry.accept(registry.of(tmp_path), 1, name)
+
+
+@pytest.mark.parametrize("name", ["n" * 63, "node1.example.com", "a1", "1a", "node-1", "x1f", "N1"])
+def test_other_host_names_are_accepted(howto, name):
+    howto["nodes"][name] = {"profile": "compute", "ip": "10.8.1.1", "mac": "52:54:00:00:00:01"}
+    assert name in parse(howto).nodes
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x1", "X1"),
+        ("x1", "x1.example.com"),
+        ("X1.example.com", "x1"),
+        ("x1.a", "X1.A"),
+    ],
+)
+def test_two_names_of_one_host_are_refused(howto, tmp_path, one, other):
+    node = {"profile": "compute", "ip": "10.8.1.1", "mac": "52:54:00:00:00:01"}
+    more = {"profile": "compute", "ip": "10.8.1.2", "mac": "52:54:00:00:00:02"}
+    pillar = {**howto, "nodes": {**howto["nodes"], one: node, other: more}}
+    with pytest.raises(ClusterError, match=r"same|once"):
+        parse(pillar)
+    both = {**node, "ip": "10.8.1.1+", "mac": [node["mac"], more["mac"]]}
+    with pytest.raises(ClusterError, match=r"same|once"):
+        parse({**howto, "nodes": {f"{one},{other}": both}})
+    store = registry.of(tmp_path)
+    registry.accept(store, 1, one)
+    with pytest.raises(DisklessError):
+        registry.accept(store, 2, other)
+
+
+@pytest.mark.parametrize("name", ["boot2", "BOOT2", "boot2.example.com", "golden"])
+def test_a_nodes_name_is_no_other_minions(howto, name):
+    howto["images"]["rhel5compute"]["source"] = {"minion": "golden"}
+    howto["nodes"][name] = {"profile": "compute", "ip": "10.8.1.1", "mac": "52:54:00:00:00:01"}
+    with pytest.raises(ClusterError, match=r"give another name: .* is (a boot server|the golden)"):
+        parse(howto)
+
+
+def test_a_boot_servers_name_is_not_given_to_a_node(tmp_path):
+    store = registry.of(tmp_path)
+    assert registry.accept(store, 1, "boot[1-9]").name == "boot3"
+    with pytest.raises(DisklessError, match="a boot server"):
+        registry.accept(store, 2, "boot1")
+
+
+def test_many_machines_get_names_in_linear_time(tmp_path):
+    """The first free name was looked for from the start for each machine."""
+    store = registry.of(tmp_path)
+    pool = decide.names_of("node[1-60000]")
+    desk = registry.desk(store)
+    allocator = decide.Allocator(desk.cluster, desk.listed, [])
+    run = decide.places_of("10.8.0.0+")
+    began = time.process_time()
+    for _ in pool:
+        name = allocator.name(pool)
+        allocator.address("compute", name, pool, run)
+    # Looking through all of them for each one takes minutes.
+    assert time.process_time() - began < 60
