@@ -54,7 +54,7 @@ OWN = frozenset({"node003", "node004"})
 
 
 def answer(own: frozenset[str] = OWN) -> Answer:
-    return Answer("node002", "diskless.any", own)
+    return Answer("boot2", "diskless.any", own)
 
 
 def cluster(**changes: Any) -> Any:
@@ -66,15 +66,15 @@ def cluster(**changes: Any) -> Any:
 
 def test_a_boot_server_speaks_for_its_own_nodes_only():
     rule = authority.of_cluster(cluster())
-    assert rule.nodes_of("node002") == {"node003", "node004"}
-    assert rule.nodes_of("node001") == rule.nodes_of("node003") == rule.nodes_of("x") == set()
+    assert rule.nodes_of("boot2") == {"node003", "node004"}
+    assert rule.nodes_of("boot1") == rule.nodes_of("node003") == rule.nodes_of("x") == set()
 
 
 def test_no_key_is_brought_for_a_server_master_or_golden_machine():
-    images = {"debian": {"location": "/diskless/debian", "source": {"minion": "node004"}}}
+    images = {"debian": {"location": "/diskless/debian", "source": {"minion": "golden1"}}}
     rule = authority.of_cluster(cluster(images=images), "Salt-Admin")
-    assert rule.reserved == {"node001", "node002", "node004", "salt-admin"}
-    assert rule.keys_of("node002") == {"node003"}
+    assert rule.reserved == {"boot1", "boot2", "golden1", "salt-admin"}
+    assert rule.keys_of("boot2") == {"node003", "node004"}
 
 
 def test_the_masters_pillar_counts_before_a_servers():
@@ -122,7 +122,7 @@ def test_a_message_about_any_answer_is_one_short_line(value):
         check(one, value)
     for problem in one.problems:
         assert problem.isprintable() and problem.isascii() and len(problem) < 4000
-        assert problem.startswith("node002: found ") and "diskless.any" in problem
+        assert problem.startswith("boot2: found ") and "diskless.any" in problem
 
 
 @given(st.text() | SCALARS | st.lists(ANYTHING))

@@ -20,12 +20,12 @@ def test_each_node_has_its_stage_as_its_boot_server_says(tmp_path: pathlib.Path)
     ]
     speakers = authority.of_cluster(desk(store).whole())
     boots = report.boots(
-        ["node002", "node001", "node006"],
+        ["boot2", "boot1", "node006"],
         speakers,
-        {"node002": {"services": {}, "nodes": groups}},
+        {"boot2": {"services": {}, "nodes": groups}},
         {"node006": "It broke."},
     )
-    assert boots == {"node002": groups, "node001": "no answer", "node006": "It broke."}
+    assert boots == {"boot2": groups, "boot1": "no answer", "node006": "It broke."}
     said = report.of(desk(store), ["node003", "node004", "node005", "node006"], boots)
     assert {name: one.get("boot") for name, one in said.items()} == {
         "node003": up,
@@ -40,10 +40,8 @@ def test_a_stage_of_another_servers_node_is_not_shown(tmp_path: pathlib.Path):
     store = of(tmp_path)
     speakers = authority.of_cluster(desk(store).whole())
     lie = {"nodes": [{"nodes": "node[003-004]", "stage": "up"}]}
-    boots = report.boots(["node001", "node002"], speakers, {"node001": lie}, {})
-    assert (boots["node001"], boots["node002"]) == ([], "no answer")
-    assert (
-        "'node003', 'node004' in its answer to diskless.status" in boots["not believed"]["node001"]
-    )
+    boots = report.boots(["boot1", "boot2"], speakers, {"boot1": lie}, {})
+    assert (boots["boot1"], boots["boot2"]) == ([], "no answer")
+    assert "'node003', 'node004' in its answer to diskless.status" in boots["not believed"]["boot1"]
     said = report.of(desk(store), ["node003"], boots)
     assert "boot" not in said["node003"]
