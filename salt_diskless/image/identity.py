@@ -6,12 +6,17 @@ One table, used for rsync's filter and for the check of the result; the pillar's
 from __future__ import annotations
 
 import fnmatch
-import os
 import stat
 from collections.abc import Iterable, Iterator
 
+from salt_diskless.files.beneath import Tree
+
 #: Directories whose content is of this boot only; they are kept, empty, as mount points.
 VOLATILE = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
+
+#: What programs still use as names of directories below /run, to where a link there leads. Nodes
+#: whose root is read-only could write nothing into a directory of that name.
+RUNTIME = {"/var/run": "/run", "/var/lock": "/run/lock"}
 
 #: Left out altogether: paths from the image's root, whose parts may have the wildcards * and ?.
 LEFT_OUT = (
@@ -82,7 +87,7 @@ def rsync_filter(scrub: Iterable[str] = ()) -> list[str]:
     scrub
         What the pillar adds to :data:`LEFT_OUT`.
     """
-    kept = [*(f"{path}/*" for path in VOLATILE), FSTAB]
+    kept = [*(f"{path}/*" for path in (*VOLATILE, *RUNTIME)), FSTAB]
     logs = ["+ /var/log/", "+ /var/log/**/", "H /var/log/**"]
     hidden = [f"H {path}" for path in (*LEFT_OUT, *scrub)]
     places = [f"- {path}" for path in PLACES]
@@ -97,11 +102,13 @@ def found(tree: str, scrub: Iterable[str] = ()) -> list[str]:
     scrub
         As for :func:`rsync_filter`.
     """
-    left = {path for pattern in (*LEFT_OUT, *scrub) for path in matching(tree, pattern)}
-    left -= {path for path in PLACES if _is_empty(tree + path)}
-    left |= {path for path in EMPTIED if not _is_empty(tree + path)}
-    for directory, _, names in os.walk(tree + LOGS):
-        left |= {os.path.join(directory, name).removeprefix(tree) for name in names}
+    with Tree(tree) as root:
+        left = {path for pattern in (*LEFT_OUT, *scrub) for path in _matching(root, pattern)}
+        left -= {path for path in PLACES if _is_empty(root, path)}
+        left |= {path for path in EMPTIED if not _is_empty(root, path)}
+        if root.is_directory(LOGS):
+            logs = root.walk(root.real(LOGS))
+            left |= {_text(log.path) for log in logs if not stat.S_ISDIR(log.status.st_mode)}
     return sorted(left)
 
 
@@ -112,51 +119,53 @@ def places(tree: str) -> frozenset[str]:
         "/var/lib/systemd": ({RANDOM_SEED}, ("/var/lib/systemd",)),
         "/etc/salt": ({MINION_ID, MINION_KEYS}, ("/usr/bin/salt-minion", "/etc/salt/minion")),
     }
-    there = (
-        wanted
-        for directory, (wanted, signs) in used.items()
-        if _is_directory(tree + directory) and any(os.path.lexists(tree + sign) for sign in signs)
-    )
+    with Tree(tree) as root:
+        there = [
+            wanted
+            for directory, (wanted, signs) in used.items()
+            if _is_directory(root, directory) and any(root.status(sign) for sign in signs)
+        ]
     return frozenset(EMPTIED).union(*there)
 
 
-def _is_directory(full: str) -> bool:
-    return os.path.isdir(full) and not os.path.islink(full)
+def _is_directory(root: Tree, path: str) -> bool:
+    """Return whether a path is a directory that no link leads to."""
+    return root.is_directory(path) and root.real(path) == path
 
 
-def _is_empty(full: str) -> bool:
-    """Tell whether a file or directory has nothing in it."""
-    try:
-        status = os.lstat(full)
-    except (FileNotFoundError, NotADirectoryError):
+def _is_empty(root: Tree, path: str) -> bool:
+    """Return whether a file or directory has nothing in it."""
+    status = root.status(path)
+    if status is None:
         return False
     if stat.S_ISDIR(status.st_mode):
-        return not os.listdir(full)
+        return not root.names(path)
     return stat.S_ISREG(status.st_mode) and not status.st_size
 
 
 def matching(tree: str, pattern: str) -> Iterator[str]:
     """Yield the paths of a tree that a pattern stands for, as rsync reads it: a wildcard is also
-    for a name that begins with a dot. No link of the tree is followed: it may lead to the server's
-    own files."""
-    parts = pattern.split("/")[1:]
-    yield from _below(tree, "", parts)
+    for a name that begins with a dot. Links are followed inside the tree only."""
+    with Tree(tree) as root:
+        yield from _matching(root, pattern)
 
 
-def _below(tree: str, above: str, parts: list[str]) -> Iterator[str]:
+def _matching(root: Tree, pattern: str) -> Iterator[str]:
+    yield from _below(root, "", pattern.split("/")[1:])
+
+
+def _below(root: Tree, above: str, parts: list[str]) -> Iterator[str]:
     names = [parts[0]]
     if {"*", "?"} & {*parts[0]}:
-        try:
-            names = fnmatch.filter(os.listdir(tree + above), parts[0])
-        except (FileNotFoundError, NotADirectoryError):
-            return
+        names = fnmatch.filter(root.names(above), parts[0])
     for name in names:
         path = f"{above}/{name}"
-        try:
-            status = os.lstat(tree + path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        if len(parts) == 1:
+        if len(parts) > 1:
+            if root.is_directory(path):
+                yield from _below(root, path, parts[1:])
+        elif root.status(path) is not None:
             yield path
-        elif stat.S_ISDIR(status.st_mode):
-            yield from _below(tree, path, parts[1:])
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="surrogateescape")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from typing import Protocol
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image import modules
 from salt_diskless.image.kernels import APART
 from salt_diskless.image.versions import Served
@@ -41,7 +41,8 @@ class _InitramfsTools:
     def script(self, root: str, release: str, target: str) -> str:
         return f"""
 chroot {root} mkinitramfs -o {target} {release} >&2
-[ ! -x {root}/usr/bin/lsinitramfs ] || exec chroot {root} lsinitramfs {target}
+chroot {root} sh -c 'command -v lsinitramfs' >&2 || exit 0
+exec chroot {root} lsinitramfs {target}
 """
 
 
@@ -78,18 +79,20 @@ exec find .
 _TOOLS: dict[str, _Tool] = {"initramfs-tools": _InitramfsTools(), "dracut": _Dracut()}
 
 
-def path(release: str) -> str:
-    """Return the path of a kernel's initramfs for nodes, from the tree's root."""
-    return f"/boot/initrd.img-{release}-diskless"
+def path(tree: str, release: str) -> str:
+    """Return the path of a kernel's initramfs for nodes, from the tree's root, without links."""
+    with Tree(tree) as root:
+        return root.real(f"/boot/initrd.img-{release}-diskless")
 
 
 def tools(tree: str) -> tuple[str, ...]:
     """Return what a tree has to build an initramfs with, the first choice first."""
-    return tuple(
-        name
-        for name, tool in _TOOLS.items()
-        if any(os.path.exists(tree + program) for program in tool.programs)
-    )
+    with Tree(tree) as root:
+        return tuple(
+            name
+            for name, tool in _TOOLS.items()
+            if any(root.exists(program) for program in tool.programs)
+        )
 
 
 def tool_of(image: Image, tree: str) -> str:
@@ -131,7 +134,8 @@ def build(image: Image, tree: str, tool: str, release: str, kernel: Served) -> N
         What builds it: ``dracut`` or ``initramfs-tools``.
 
     It runs in a mount namespace of its own, with its own /proc, /dev and /tmp, so that nothing of
-    the server is within its reach and nothing stays mounted.
+    the server is within its reach and nothing stays mounted. What it mounts on are directories of
+    the tree, and no links (:func:`salt_diskless.image.links.settle`).
     """
     new = f"{kernel.initrd}.new"
     root = shlex.quote(tree)
@@ -164,5 +168,6 @@ mount -t tmpfs -o mode=755 tmpfs {root}/run
             f"diskless:images:{image.name}: the initramfs of {release} was built without "
             f"{', '.join(sorted(left_out))}; see {_TOOLS[tool].verbose}"
         )
-    os.chmod(tree + new, 0o644)
-    os.rename(tree + new, tree + kernel.initrd)
+    with Tree(tree) as made:
+        made.chmod(new, 0o644)
+        made.rename(new, made, kernel.initrd)

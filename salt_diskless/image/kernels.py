@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
+import stat
 from dataclasses import dataclass
+
+from salt_diskless.files.beneath import Tree
 
 #: Where a kernel's modules are, in a directory of its release's name.
 MODULES = ("/lib/modules", "/usr/lib/modules")
@@ -18,7 +20,8 @@ APART = [
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel in a tree: its release, and its path and its modules' from the tree's root."""
+    """A kernel in a tree: its release, and its path and its modules' from the tree's root, both
+    without links."""
 
     release: str
     path: str
@@ -26,28 +29,21 @@ class Kernel:
 
 
 def kernels(tree: str) -> tuple[Kernel, ...]:
-    """Return the kernels of a tree that have their modules too, newest first. One that a link
-    takes from outside the tree is none of its."""
+    """Return the kernels of a tree that have their modules too, newest first. Links are followed
+    inside the tree; a kernel is a plain file."""
     found: dict[str, Kernel] = {}
-    for directory in MODULES:
-        try:
-            releases = os.listdir(tree + directory)
-        except OSError:
-            continue
-        for release in releases:
-            place = f"{directory}/{release}"
-            if not leads_inside(tree, place):
-                continue
-            for path in (f"/boot/vmlinuz-{release}", f"{place}/vmlinuz"):
-                is_file = os.path.isfile(tree + path) and not os.path.islink(tree + path)
-                if is_file and leads_inside(tree, os.path.dirname(path)):
-                    found.setdefault(release, Kernel(release, path, place))
+    with Tree(tree) as root:
+        for directory in MODULES:
+            for release in root.names(directory):
+                place = f"{directory}/{release}"
+                if not root.is_directory(place):
+                    continue
+                for path in (f"/boot/vmlinuz-{release}", f"{place}/vmlinuz"):
+                    status = root.status(path)
+                    if status is not None and stat.S_ISREG(status.st_mode):
+                        kernel = Kernel(release, root.real(path), root.real(place))
+                        found.setdefault(release, kernel)
     return tuple(found[release] for release in sorted(found, key=_age, reverse=True))
-
-
-def leads_inside(tree: str, directory: str) -> bool:
-    """Return whether a directory of a tree is in it, and no link leads out of it."""
-    return os.path.realpath(tree + directory).startswith(os.path.realpath(tree) + "/")
 
 
 def _age(release: str) -> list[tuple[int, int, str]]:

@@ -113,7 +113,7 @@ def _changed(
     kernels, which = choose(image, tree, needs)
     tool = initramfs.tool_of(image, tree)
     anew = _boots_anew(current, found) or tool != current.initramfs
-    staging.complete(image, tree, kernels, tool, None if anew else current)
+    notes = staging.complete(image, tree, kernels, tool, None if anew else current)
     staging.refuse_identity(image, tree)
     flush([tree])
     now = time.time_ns()
@@ -148,7 +148,7 @@ def _changed(
     why = f"{current.name} was changed in place: {steps}. {which}; from {source.shown}"
     if steps.left:
         why += f". Left for the next version: {', '.join(map(shown, steps.left[:10]))}"
-    return replace(done, new=current.name, why=why)
+    return replace(done, new=current.name, why=". ".join([why, *notes]))
 
 
 #: Below here is what makes an initramfs what it is.

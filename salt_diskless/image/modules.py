@@ -6,6 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from salt_diskless.files.beneath import Tree
+
+#: The lists of a kernel are a few megabytes at most.
+_MOST = 64 << 20
 _FILE = re.compile(r"([^/]+)\.ko(?:\.(?:gz|xz|zst))?")
 
 
@@ -20,19 +24,21 @@ class Modules:
         return name in self.loadable or name in self.builtin
 
 
-def of(directory: str) -> Modules:
-    """Return the modules of a kernel whose modules are in ``directory``.
+def of(tree: str, directory: str) -> Modules:
+    """Return the modules of a kernel whose modules are in ``directory`` of a tree.
 
     Raises :class:`FileNotFoundError` when nobody ran depmod.
     """
-    with open(f"{directory}/modules.dep", encoding="utf-8", errors="replace") as stream:
-        loadable = names(line.partition(":")[0] for line in stream)
-    try:
-        with open(f"{directory}/modules.builtin", encoding="utf-8", errors="replace") as stream:
-            builtin = names(stream)
-    except FileNotFoundError:
-        builtin = frozenset()
-    return Modules(loadable, builtin)
+    with Tree(tree) as root:
+        loadable = root.read(f"{directory}/modules.dep", _MOST)
+        builtin = root.read(f"{directory}/modules.builtin", _MOST) or b""
+    if loadable is None:
+        raise FileNotFoundError(f"{directory}/modules.dep")
+    lines = loadable.decode(errors="replace").splitlines()
+    return Modules(
+        names(line.partition(":")[0] for line in lines),
+        names(builtin.decode(errors="replace").splitlines()),
+    )
 
 
 def names(paths: Iterable[str]) -> frozenset[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, installed, run
-from salt_diskless.image.kernels import APART, leads_inside
+from salt_diskless.files.beneath import Tree
+from salt_diskless.image.kernels import APART
 
 #: dpkg-query(1), -f: a line per package, of which those are wanted that are installed.
 _FORMAT = "${db:Status-Status} ${binary:Package} ${Version}\n"
@@ -23,23 +23,20 @@ def packages(image: Image, tree: str) -> dict[str, str]:
 
     Raises :class:`DisklessError` when they cannot be listed.
     """
-    if os.path.exists(f"{tree}/usr/bin/dpkg-query"):
+    with Tree(tree) as root:
+        has_dpkg, its_own = root.exists("/usr/bin/dpkg-query"), root.exists("/usr/bin/rpm")
+        database = next((path for path in _RPM_DATABASES if _has_rpms(root, path)), None)
+    if has_dpkg:
         argv = [*APART, "chroot", tree, "/usr/bin/dpkg-query", "-W", "-f", _FORMAT]
         rows = (line.split(" ") for line in _said(image, argv))
         return {row[1]: row[2] for row in rows if row[0] == "installed" and len(row) == 3}
-    database = next(filter(lambda place: _has_rpms(tree, place), _RPM_DATABASES), None)
-    its_own = os.path.exists(f"{tree}/usr/bin/rpm")
     if database is None or not (its_own or installed("rpm")):
         return {}
     return _rpms(_said(image, _rpm(tree, database, its_own)))
 
 
-def _has_rpms(tree: str, place: str) -> bool:
-    return (
-        leads_inside(tree, place)
-        and os.path.isdir(tree + place)
-        and bool({"rpmdb.sqlite", "Packages.db", "Packages"} & {*os.listdir(tree + place)})
-    )
+def _has_rpms(root: Tree, path: str) -> bool:
+    return bool({"rpmdb.sqlite", "Packages.db", "Packages"} & {*root.names(path)})
 
 
 def _rpm(tree: str, database: str, its_own: bool) -> list[str]:
@@ -49,11 +46,15 @@ def _rpm(tree: str, database: str, its_own: bool) -> list[str]:
         Whether the tree has an rpm: it reads its own database in any case.
     """
     root = shlex.quote(tree)
+    with Tree(tree) as inside:
+        files, room = inside.full(database), inside.full("/tmp")
+    if room != f"{tree}/tmp":
+        raise DisklessError(f"{tree}: /tmp: found a link; make it a directory in the golden root")
     rpm = f"chroot {root} rpm --dbpath /tmp/rpm" if its_own else f"rpm --dbpath {root}/tmp/rpm"
     script = f"""
 set -e
 mount -t tmpfs -o mode=700 tmpfs {root}/tmp
-cp -r --no-dereference {root}{database} {root}/tmp/rpm
+cp -r --no-dereference {shlex.quote(files)} {root}/tmp/rpm
 exec {rpm} --nosignature --nodigest --query --all --queryformat {shlex.quote(_RPM_FORMAT)}
 """
     return [*APART, "sh", "-c", script]

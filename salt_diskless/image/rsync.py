@@ -140,7 +140,7 @@ def difference(
     paths, total, new, links = [], 0, set(), False
     for line in _rsync(image, source, tree, more, own, kept).splitlines():
         match = _ITEM.fullmatch(line)
-        if match is None or "/" + match[5].rstrip("/") in identity.VOLATILE:
+        if match is None or "/" + match[5].rstrip("/") in (*identity.VOLATILE, *identity.RUNTIME):
             continue
         paths.append("/" + match[5].rstrip("/"))
         if match[2] == "f" and match[1] != "h":

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.image import initramfs, modules
-from salt_diskless.image.kernels import Kernel, kernels, leads_inside
+from salt_diskless.files.beneath import Tree
+from salt_diskless.image import initramfs, links, modules
+from salt_diskless.image.kernels import Kernel, kernels
 from salt_diskless.image.modules import Modules
 from salt_diskless.image.needs import NFS, USEFUL, Need
 from salt_diskless.image.versions import Served, Version
+
+#: A kernel's configuration has a few hundred kilobytes.
+_MOST = 4 << 20
 
 
 def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, Served], str]:
@@ -32,10 +35,13 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
             raise DisklessError(
                 f"diskless:images:{image.name}: found no kernel with its modules in the golden "
                 "root; install one there (on Debian linux-image-amd64)"
+                + "".join(f"\n{sentence}" for sentence in _dangling(tree, links.KERNELS))
             )
         own = next(iter(there))
         which = f"Kernel not specified, using {own}"
-    problems: list[str] = []
+    problems = [f"diskless:images:{image.name}: {why}" for why in _dangling(tree, ["/boot"])]
+    if problems:
+        raise DisklessError("\n".join(problems))
     served = {}
     for release, needed in _by_release(own, needs).items():
         named = (need.path for need in needed if need.key == "kernel")
@@ -51,7 +57,7 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
         useful = USEFUL | {need.module for need in needed}
         served[release] = Served(
             vmlinuz=there[release].path,
-            initrd=initramfs.path(release),
+            initrd=initramfs.path(tree, release),
             modules=tuple(sorted(useful & found.loadable)),
             builtin=tuple(sorted(useful & found.builtin)),
         )
@@ -66,6 +72,11 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
         raise DisklessError("\n".join(problems))
     others = ", ".join(release for release in served if release != own)
     return served, f"{which}; for nodes that name it also {others}" if others else which
+
+
+def _dangling(tree: str, paths: Iterable[str]) -> list[str]:
+    with Tree(tree) as root:
+        return links.dangling(root, paths)
 
 
 def unserved(image: Image, version: Version, needs: tuple[Need, ...]) -> str:
@@ -97,7 +108,7 @@ def _by_release(own: str, needs: tuple[Need, ...]) -> dict[str, list[Need]]:
 
 def _modules(image: Image, tree: str, kernel: Kernel) -> Modules:
     try:
-        return modules.of(tree + kernel.modules)
+        return modules.of(tree, kernel.modules)
     except FileNotFoundError:
         raise DisklessError(
             f"diskless:images:{image.name}: found no {kernel.modules}/modules.dep, which says what "
@@ -133,12 +144,12 @@ def _unreadable(image: Image, tree: str, release: str, needed: list[Need]) -> It
     """Yield that a kernel cannot read what mksquashfs writes here, where its own configuration says
     so: its modules do not tell."""
     need = next((need for need in needed if need.module == "squashfs"), None)
-    path = f"{tree}/boot/config-{release}"
-    if need is None or not os.path.isfile(path) or not leads_inside(tree, "/boot"):
+    if need is None:
         return
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        if "CONFIG_SQUASHFS_ZSTD=y" in stream.read().split("\n"):
-            return
+    with Tree(tree) as root:
+        config = root.read(f"/boot/config-{release}", _MOST)
+    if config is None or b"CONFIG_SQUASHFS_ZSTD=y" in config.split(b"\n"):
+        return
     yield (
         f"{need.path}: found {need.found}; kernel {release} of the image {image.name} reads no "
         "squashfs with zstd (CONFIG_SQUASHFS_ZSTD); name a kernel that does, or give these nodes "

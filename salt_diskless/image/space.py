@@ -6,6 +6,7 @@ import os
 import stat
 
 from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image import staging
 from salt_diskless.image.rsync import Difference
 from salt_diskless.image.versions import latest
@@ -21,8 +22,10 @@ def require(image: Image, difference: Difference) -> None:
     needed = difference.bytes
     if newest is not None:
         # Built anew for each version; and what a killed sync has copied need not come again.
-        made = (newest.path + kernel.initrd for kernel in newest.kernels.values())
-        needed += sum(os.path.getsize(path) for path in made) - _copied(staging.directory(image))
+        with Tree(newest.path) as root:
+            made = [root.status(kernel.initrd) for kernel in newest.kernels.values()]
+        needed += sum(status.st_size for status in made if status is not None)
+        needed -= _copied(staging.directory(image))
     require_bytes(image, needed, "a new version")
 
 
@@ -41,12 +44,12 @@ def require_bytes(image: Image, needed: int, what: str) -> None:
 
 def _copied(tree: str) -> int:
     """Return how many bytes the files of a tree take on the disk."""
-    total = 0
-    for directory, _, names in os.walk(os.fsencode(tree)):
-        for name in names:
-            status = os.lstat(os.path.join(directory, name))
-            total += status.st_blocks * 512 if stat.S_ISREG(status.st_mode) else 0
-    return total
+    with Tree(tree, links=False) as root:
+        return sum(
+            found.status.st_blocks * 512
+            for found in root.walk()
+            if stat.S_ISREG(found.status.st_mode)
+        )
 
 
 def _shown(count: int) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,7 +15,8 @@ from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.disk import flush
-from salt_diskless.image import identity, initramfs, rsync
+from salt_diskless.files.beneath import Tree
+from salt_diskless.image import identity, initramfs, links, rsync
 from salt_diskless.image.listing import listing
 from salt_diskless.image.packages import packages
 from salt_diskless.image.rsync import Difference
@@ -42,12 +43,10 @@ def prepared(image: Image) -> str:
     version too."""
     path = directory(image)
     os.makedirs(path, mode=0o755, exist_ok=True)
-    for below, names, files in os.walk(os.fsencode(path)):
-        for name in (*names, *files):
-            full = os.path.join(below, name)
-            status = os.lstat(full)
-            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                os.unlink(full)
+    with Tree(path, links=False) as root:
+        for found in root.walk():
+            if found.status.st_nlink > 1 and not stat.S_ISDIR(found.status.st_mode):
+                os.unlink(found.name, dir_fd=found.parent)
     return path
 
 
@@ -86,19 +85,30 @@ def _unlink(tree: str, difference: Difference, besides: Iterable[str]) -> None:
 
     Raises ``FileNotFoundError`` for a path that should be there.
     """
-    top = os.fsencode(tree)
     names = {rsync.name(path): path in difference.new for path in difference.paths}
-    for name, is_new in {**dict.fromkeys(map(os.fsencode, besides), True), **names}.items():
-        try:
-            status = os.lstat(top + name)
-        except (FileNotFoundError, NotADirectoryError):
-            if not is_new:
-                raise
-            continue
-        if not stat.S_ISDIR(status.st_mode):
-            os.unlink(top + name)
-        elif names.get(name):  # It is something else in the source.
-            shutil.rmtree(top + name)
+    with Tree(tree, links=False) as root:
+        for name, is_new in {**dict.fromkeys(map(os.fsencode, besides), True), **names}.items():
+            status = root.status(name)
+            if status is None:
+                if not is_new:
+                    raise FileNotFoundError(name)
+            elif not stat.S_ISDIR(status.st_mode) or names.get(name):
+                root.remove(name)  # A directory is something else in the source.
+
+
+def is_safe_to_share(version: Version, difference: Difference) -> bool:
+    """Return whether rsync may share files of a version (``--link-dest``). It looks them up by
+    path, so where the version has a link and the source has a directory now, it would follow the
+    link, to the server's own files, and share those."""
+    paths = {rsync.name(path) for path in difference.paths}
+    above = {part for path in paths for part in _above(path)}
+    with Tree(version.path, links=False) as root:
+        return not any(root.link(path) for path in paths & above)
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    while (path := os.path.dirname(path)) not in (b"/", b""):
+        yield path
 
 
 def drop_incomplete(image: Image) -> None:
@@ -124,8 +134,14 @@ _MADE = (*identity.VOLATILE, identity.LOGS)
 
 
 def own_paths(version: Version) -> list[str]:
-    """Return what the project put into a version beside what it took from the source."""
-    return [*written(version.kernels, version.initramfs), *(f"{path}/x" for path in _MADE)]
+    """Return what the project put into a version beside what it took from the source, by paths
+    without links."""
+    own = [*written(version.kernels, version.initramfs), *(f"{path}/x" for path in _MADE)]
+    with Tree(version.path) as root:
+        for index, path in enumerate(own):
+            with contextlib.suppress(OSError):
+                own[index] = root.real(path)
+    return own
 
 
 def written(kernels: Mapping[str, Served], tool: str) -> list[str]:
@@ -140,8 +156,9 @@ def complete(
     kernels: Mapping[str, Served],
     tool: str,
     built: Version | None = None,
-) -> None:
+) -> list[str]:
     """Make the copy bootable: mount points, identity's empty files, fstab, scripts, initramfs.
+    Return sentences that name the links that were replaced, or lead nowhere.
 
     tool
         What builds its initramfs.
@@ -149,34 +166,39 @@ def complete(
         A version whose initramfs is taken where it is for the same kernel with the same modules;
         None has each built anew.
     """
-    for path in identity.VOLATILE:
-        os.makedirs(staging + path, exist_ok=True)
-    for path in ("/tmp", "/var/tmp"):
-        os.chmod(staging + path, 0o1777)
-    os.makedirs(f"{staging}/var/log", exist_ok=True)
-    _make_places(staging)
-    _put(staging, identity.FSTAB, identity.FSTAB_TEXT.encode(), 0o644)
-    for file in node.files(tool):
-        _put(staging, file.path, file.content, file.mode)
-    for release, kernel in kernels.items():
-        if built is not None and built.kernels.get(release) == kernel:
-            os.link(built.path + kernel.initrd, staging + kernel.initrd)
-        else:
-            initramfs.build(image, staging, tool, release, kernel)
+    with Tree(staging) as root:
+        try:
+            notes = links.settle(root)
+            _make_places(root)
+            root.write(identity.FSTAB, identity.FSTAB_TEXT.encode(), 0o644)
+            for file in node.files(tool):
+                root.write(file.path, file.content, file.mode)
+            for release, kernel in kernels.items():
+                if built is not None and built.kernels.get(release) == kernel:
+                    with Tree(built.path) as old:
+                        old.hard_link(kernel.initrd, root, kernel.initrd)
+                else:
+                    initramfs.build(image, staging, tool, release, kernel)
+        except OSError as err:
+            raise DisklessError(
+                f"diskless:images:{image.name}: {err.filename}: cannot be written in the new "
+                f"version: {err.strerror}; put it right in the golden root"
+            ) from err
+    return notes
 
 
-def _make_places(staging: str) -> None:
+def _make_places(root: Tree) -> None:
     """Make what nodes bind their identity over, and remove what is left of it in a tree that no
     longer has what used it."""
-    wanted = identity.places(staging)
+    wanted = identity.places(root.top)
     for path in identity.PLACES:
         if path not in wanted:
-            with contextlib.suppress(OSError):  # It is not there.
-                (os.rmdir if path == identity.MINION_KEYS else os.unlink)(_inside(staging, path))
+            if path != identity.MINION_KEYS or not root.names(path):
+                root.remove(path)
         elif path == identity.MINION_KEYS:
-            os.makedirs(_inside(staging, path), mode=0o755, exist_ok=True)
+            root.make_directory(path)
         else:
-            _put(staging, path, b"", 0o644)
+            root.write(path, b"", 0o644)
 
 
 def refuse_identity(image: Image, staging: str) -> None:
@@ -221,22 +243,3 @@ def become_version(image: Image, version: Version, newest: Version | None) -> st
     )
     describe(image, described)
     return name
-
-
-def _put(staging: str, path: str, content: bytes, mode: int) -> None:
-    """Write a file of the version by a rename: the one there may be another version's too."""
-    full = _inside(staging, path)
-    os.makedirs(os.path.dirname(full), mode=0o755, exist_ok=True)
-    new = f"{full}.diskless-new"
-    with open(new, "wb") as stream:
-        stream.write(content)
-        os.fchmod(stream.fileno(), mode)
-    os.rename(new, full)
-
-
-def _inside(staging: str, path: str) -> str:
-    """Return a path of the tree; a directory of the tree that is a link out of it is refused."""
-    above = os.path.realpath(staging + os.path.dirname(path))
-    if not f"{above}/".startswith(f"{os.path.realpath(staging)}/"):
-        raise DisklessError(f"{path}: found a link out of the golden root; make it a directory")
-    return os.path.join(above, os.path.basename(path))

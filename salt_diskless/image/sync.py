@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from salt_diskless import node
 from salt_diskless.cluster import Image
-from salt_diskless.image import initramfs, rsync, space, squashfs, staging
+from salt_diskless.image import initramfs, links, rsync, space, squashfs, staging
 from salt_diskless.image.needs import Need
 from salt_diskless.image.progress import Progress
 from salt_diskless.image.serving import choose, unserved
@@ -157,7 +157,7 @@ def _taken(
     tree, sent = copied(image, opened, found or difference(image, opened), report)
     kernels, which = choose(image, tree, needs)
     tool = initramfs.tool_of(image, tree)
-    staging.complete(image, tree, kernels, tool)
+    notes = staging.complete(image, tree, kernels, tool)
     staging.refuse_identity(image, tree)
     version = Version(
         name="",
@@ -173,7 +173,8 @@ def _taken(
         initramfs=tool,
     )
     name = staging.become_version(image, version, newest)
-    return replace(done, new=name, why=f"{which}; from {source.shown}")
+    why = ". ".join([f"{which}; from {source.shown}", *notes])
+    return replace(done, new=name, why=why)
 
 
 def copied(
@@ -193,9 +194,13 @@ def copied(
     newest, tree = latest(image), staging.prepared(image)
     space.require(image, found)
     if newest is None:
-        return tree, rsync.copy(image, opened, tree, None, report)
-    linked = staging.linked(image, newest, found, held)
-    return tree, rsync.copy(image, opened, tree, newest.path, report, existing_stays=linked)
+        sent = rsync.copy(image, opened, tree, None, report)
+    else:
+        linked = staging.linked(image, newest, found, held)
+        shares = newest.path if staging.is_safe_to_share(newest, found) else None
+        sent = rsync.copy(image, opened, tree, shares, report, existing_stays=linked)
+    links.require(image, tree)
+    return tree, sent
 
 
 def known(image: Image, source: ImageSource, needs: tuple[Need, ...], again: bool) -> Synced | None:
