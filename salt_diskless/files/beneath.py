@@ -200,13 +200,16 @@ class Tree:
         finally:
             os.close(descriptor)
 
-    def real(self, path: Path) -> str:
+    def real(self, path: Path, *, follow: bool = True) -> str:
         """Return the path without links that a path of the tree leads to. Its last component need
         not exist.
 
+        follow
+            Whether a link at the path itself is followed; otherwise only those above it.
+
         Raises ``OSError`` when a directory on the way does not exist in the tree.
         """
-        with self._at(path, follow=True) as spot:
+        with self._at(path, follow=follow) as spot:
             return os.fsdecode(spot.path)
 
     def full(self, path: Path) -> str:
@@ -391,12 +394,17 @@ class Tree:
         make, mode
             Whether missing directories on the way are made, and with which permission bits.
         """
-        spot = self._lookup(path, follow, make, mode)
         try:
-            yield spot
-        finally:
-            for descriptor in {spot.parent, spot.descriptor} - {None, self._root}:
-                os.close(descriptor)  # type: ignore[arg-type]
+            spot = self._lookup(path, follow, make, mode)
+            try:
+                yield spot
+            finally:
+                for descriptor in {spot.parent, spot.descriptor} - {None, self._root}:
+                    os.close(descriptor)  # type: ignore[arg-type]
+        except OSError as err:
+            if b"/" not in os.fsencode(err.filename or ""):
+                err.filename = os.fsdecode(path)  # It is the name in its directory alone.
+            raise
 
     def _lookup(self, path: Path, follow: bool, make: bool, mode: int) -> _Spot:
         left, above, links = _parts(path), list[bytes](), 0

@@ -82,7 +82,7 @@ _TOOLS: dict[str, _Tool] = {"initramfs-tools": _InitramfsTools(), "dracut": _Dra
 def path(tree: str, release: str) -> str:
     """Return the path of a kernel's initramfs for nodes, from the tree's root, without links."""
     with Tree(tree) as root:
-        return root.real(f"/boot/initrd.img-{release}-diskless")
+        return root.real(f"/boot/initrd.img-{release}-diskless", follow=False)
 
 
 def tools(tree: str) -> tuple[str, ...]:
@@ -138,6 +138,8 @@ def build(image: Image, tree: str, tool: str, release: str, kernel: Served) -> N
     the tree, and no links (:func:`salt_diskless.image.links.settle`).
     """
     new = f"{kernel.initrd}.new"
+    with Tree(tree) as inside:
+        inside.remove(new)
     root = shlex.quote(tree)
     script = f"""
 set -e

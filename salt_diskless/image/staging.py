@@ -140,7 +140,7 @@ def own_paths(version: Version) -> list[str]:
     with Tree(version.path) as root:
         for index, path in enumerate(own):
             with contextlib.suppress(OSError):
-                own[index] = root.real(path)
+                own[index] = root.real(path, follow=False)
     return own
 
 
@@ -175,6 +175,7 @@ def complete(
                 root.write(file.path, file.content, file.mode)
             for release, kernel in kernels.items():
                 if built is not None and built.kernels.get(release) == kernel:
+                    root.remove(kernel.initrd)
                     with Tree(built.path) as old:
                         old.hard_link(kernel.initrd, root, kernel.initrd)
                 else:
