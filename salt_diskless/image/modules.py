@@ -24,14 +24,14 @@ class Modules:
         return name in self.loadable or name in self.builtin
 
 
-def of(tree: str, directory: str) -> Modules:
-    """Return the modules of a kernel whose modules are in ``directory`` of a tree.
+def of(directory: str) -> Modules:
+    """Return the modules of a kernel whose modules are in ``directory``, a path without links.
 
     Raises :class:`FileNotFoundError` when nobody ran depmod.
     """
-    with Tree(tree) as root:
-        loadable = root.read(f"{directory}/modules.dep", _MOST)
-        builtin = root.read(f"{directory}/modules.builtin", _MOST) or b""
+    with Tree(directory) as root:
+        loadable = root.read("/modules.dep", _MOST)
+        builtin = root.read("/modules.builtin", _MOST) or b""
     if loadable is None:
         raise FileNotFoundError(f"{directory}/modules.dep")
     lines = loadable.decode(errors="replace").splitlines()

@@ -108,7 +108,7 @@ def _by_release(own: str, needs: tuple[Need, ...]) -> dict[str, list[Need]]:
 
 def _modules(image: Image, tree: str, kernel: Kernel) -> Modules:
     try:
-        return modules.of(tree, kernel.modules)
+        return modules.of(tree + kernel.modules)
     except FileNotFoundError:
         raise DisklessError(
             f"diskless:images:{image.name}: found no {kernel.modules}/modules.dep, which says what "
