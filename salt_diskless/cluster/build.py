@@ -62,7 +62,8 @@ class _Build:
         self._check_profiles(profiles)
         nodes = list(self._nodes(networks, images, profiles))
         rules = tuple(self._rules(profiles))
-        self.problems += checks.between(servers, networks, images, nodes)
+        names = lookup.model_dump(exclude_none=True) if lookup else {}
+        self.problems += checks.between(servers, networks, images, nodes, names)
         if self.problems:
             raise ClusterError(self.problems)
         by_address = sorted((node for _, node in nodes), key=lambda node: int(node.ip))
@@ -76,7 +77,7 @@ class _Build:
                     {one.serial_console for one in profiles.values() if one and one.serial_console}
                 )
             ),
-            lookup=lookup.model_dump(exclude_none=True) if lookup else {},
+            lookup=names,
             rules=rules,
         )
 

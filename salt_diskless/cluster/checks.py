@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from salt_diskless.cluster import paths
 from salt_diskless.cluster.errors import Problem, shown
 from salt_diskless.cluster.model import Entry, Image, Network, Node, Server
 from salt_diskless.cluster.names import Names
@@ -16,15 +18,16 @@ def between(
     networks: Mapping[str, Network],
     images: Mapping[str, Image],
     nodes: Sequence[tuple[str, Node]],
+    lookup: Mapping[str, Any],
 ) -> Iterator[Problem]:
-    """Yield every problem between servers, networks, images and nodes.
+    """Yield every problem between servers, networks, images, nodes and ``lookup``.
 
     nodes
         Pairs of the pillar path that a node came from, and the node.
     """
     yield from _server_addresses(servers)
     yield from _networks(networks)
-    yield from _locations(images)
+    yield from paths.conflicts(paths.uses(images, lookup))
     yield from _golden(images)
     yield from _live(nodes)
     yield from _unique(servers, images, nodes)
@@ -156,20 +159,6 @@ def _discovery_range(net: Network, path: str) -> Iterator[Problem]:
                 f"{path}:discovery_range",
                 str(net.discovery_range),
                 f"leave {what} address {address} out of it",
-            )
-
-
-def _locations(images: Mapping[str, Image]) -> Iterator[Problem]:
-    placed = sorted((image.location + "/", image.name) for image in images.values())
-    above, owner = "", ""
-    for location, name in placed:
-        if not above or not location.startswith(above):
-            above, owner = location, name
-        else:
-            yield Problem(
-                f"diskless:images:{name}:location",
-                location[:-1],
-                f"give one of its own: diskless:images:{owner}:location is {above[:-1]}",
             )
 
 

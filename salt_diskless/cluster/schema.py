@@ -10,11 +10,14 @@ import contextlib
 import datetime
 import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from salt_diskless.cluster import paths
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -192,10 +195,16 @@ def _entry_path(value: str) -> str:
 _ONLY_OVER = ("/etc", "/usr", "/var", "/bin", "/sbin", "/lib", "/lib64", "/boot")
 
 
-def _location(value: str) -> str:
-    if value.count("/") < 2 and value[1:] in TOP_LEVEL:
-        raise ValueError("give the image a directory of its own, like /diskless/x86_64/compute")
-    return value
+def _apart(right: str, reason: Callable[[str], str | None]) -> AfterValidator:
+    """Return a check of a path: ``reason`` says why it cannot be used, ``right`` what can."""
+
+    def check(value: str) -> str:
+        why = reason(value)
+        if why is not None:
+            raise ValueError(f"{right}: {why}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _kernel_append(value: str) -> str:
@@ -268,7 +277,23 @@ Mirror = Annotated[
 Repository = Annotated[
     str, _text("give one URL of http, https or file, like file:///srv/rocky/BaseOS", _REPOSITORY)
 ]
-Location = Annotated[Path, AfterValidator(_location)]
+Location = Annotated[
+    Path,
+    _apart(
+        "give the image a directory of its own, like /diskless/x86_64/compute",
+        paths.location_reason,
+    ),
+]
+SourceDirectory = Annotated[
+    Path, _apart("give the directory of a golden root, like /srv/golden", paths.source_reason)
+]
+TftpRoot = Annotated[
+    Path, _apart("give a directory for the TFTP root, like /srv/tftp", paths.tftp_root_reason)
+]
+_OWN_FILE = "give a file that salt-diskless may write"
+OwnFile = Annotated[Path, _apart(_OWN_FILE, paths.file_reason)]
+DefaultsFile = Annotated[Path, _apart(_OWN_FILE, paths.defaults_reason)]
+ExportsFile = Annotated[Path, _apart(_OWN_FILE, paths.exports_reason)]
 Text = Annotated[
     str, _text("give one line without quotes, backslashes or control characters", _TEXT)
 ]
@@ -321,7 +346,7 @@ class BootstrapIn(_Strict):
 
 
 class SourceIn(_Strict):
-    directory: Path | None = None
+    directory: SourceDirectory | None = None
     archive: Path | None = None
     tag: Annotated[str, _text("give a tag, like compute:1.2", _TAG)] | None = None
     bootstrap: BootstrapIn | None = None
@@ -513,21 +538,21 @@ class LookupIn(_Strict):
     rrsync: Path | None = None
     dhcp_packages: list[Name] | None = None
     dhcp_service: Name | None = None
-    dhcp_config: Path | None = None
-    dhcp_defaults: Path | None = None
+    dhcp_config: OwnFile | None = None
+    dhcp_defaults: DefaultsFile | None = None
     dhcp_interfaces_key: Name | None = None
-    dhcp_key_file: Path | None = None
+    dhcp_key_file: OwnFile | None = None
     tftp_packages: list[Name] | None = None
     tftp_service: Name | None = None
-    tftp_defaults: Path | None = None
+    tftp_defaults: DefaultsFile | None = None
     tftp_root_key: Name | None = None
     tftp_options_key: Name | None = None
-    tftp_unit: Path | None = None
-    tftp_root: Path | None = None
+    tftp_unit: OwnFile | None = None
+    tftp_root: TftpRoot | None = None
     nfs_packages: list[Name] | None = None
     nfs_service: Name | None = None
-    nfs_settings: Path | None = None
+    nfs_settings: OwnFile | None = None
     mountd_service: Name | None = None
-    exports_file: Path | None = None
+    exports_file: ExportsFile | None = None
     pxelinux: Path | None = None
     pxelinux_modules: Path | None = None

@@ -10,10 +10,10 @@ from __future__ import annotations
 from salt_diskless.cluster.errors import ClusterError, Problem
 from salt_diskless.cluster.model import Site
 from salt_diskless.platform import Platform
-from salt_diskless.preflight import interfaces
+from salt_diskless.preflight import interfaces, paths
 
 #: The modules that are asked, in the order of the message.
-_MODULES = (interfaces,)
+_MODULES = (interfaces, paths)
 
 
 def problems(site: Site, platform: Platform) -> list[Problem]:

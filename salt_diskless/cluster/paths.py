@@ -1,0 +1,220 @@
+"""Which directories and files of a boot server the pillar may give to the project.
+
+Two kinds of rules: what may not be in or above a directory of the system, and what may not be in or
+above another path of the pillar. Both are made here for paths as text; ``preflight.paths`` makes
+them again for what the paths are on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from salt_diskless.cluster.errors import Problem
+from salt_diskless.cluster.model import Image
+
+_SYSTEM = "belongs to the system"
+_MEMORY = "is not on a disk"
+_EMPTIED = "is emptied by the system"
+_TFTP = "is a TFTP root, which anybody can read"
+_SALT = "is what a Salt master serves to its minions"
+_PACKAGES = "belongs to the system's packages"
+
+_PACKAGES_STATE = (
+    *("NetworkManager", "alternatives", "apt", "chrony", "containers", "dbus", "dhclient", "dhcp"),
+    *("dhcpd", "dnf", "docker", "dpkg", "dracut", "ganesha", "initramfs", "libvirt", "logrotate"),
+    *("lxd", "misc", "mysql", "pam", "pgsql", "polkit-1", "portables", "postgresql", "private"),
+    *("rpm", "salt", "samba", "selinux", "snapd", "sss", "sudo", "systemd", "ucf", "yum", "zypp"),
+)
+#: Directories in which nothing of the project may be, and why.
+SYSTEM: Mapping[str, str] = {
+    **dict.fromkeys(("/bin", "/boot", "/efi", "/etc", "/lib", "/lib32", "/lib64"), _SYSTEM),
+    **dict.fromkeys(("/libx32", "/lost+found", "/root", "/sbin", "/usr", "/selinux"), _SYSTEM),
+    **dict.fromkeys(("/nix", "/snap", "/ostree", "/sysroot", "/.snapshots"), _SYSTEM),
+    **dict.fromkeys(("/dev", "/proc", "/run", "/sys", "/var/run", "/var/lock"), _MEMORY),
+    **dict.fromkeys(("/tmp", "/var/tmp", "/var/cache"), _EMPTIED),
+    **dict.fromkeys(("/var/adm", "/var/backups", "/var/crash", "/var/log", "/var/mail"), _SYSTEM),
+    **dict.fromkeys(("/var/spool", "/var/db", "/var/empty", "/var/lib/nfs"), _SYSTEM),
+    **{f"/var/lib/{name}": _PACKAGES for name in _PACKAGES_STATE},
+    "/var/lib/salt-diskless": "is where salt-diskless keeps its own state",
+    **dict.fromkeys(("/srv/salt", "/srv/pillar", "/srv/spm", "/srv/formulas"), _SALT),
+}
+#: The TFTP roots of the distributions, and the usual other one.
+TFTP_ROOTS = ("/srv/tftp", "/srv/tftpboot", "/tftpboot", "/var/lib/tftpboot", "/var/tftpboot")
+#: Directories that may have something of the project in them, but are not its own.
+_SHARED = ("/home", "/media", "/mnt", "/opt", "/srv", "/var", "/var/lib", "/var/local", "/var/opt")
+#: A file of the project may be there, too.
+_FOR_FILES = ("/etc", "/usr/local/etc", "/usr/local/lib/systemd", "/root", "/var/lib", "/srv/salt")
+#: A golden root may be there.
+_FOR_SOURCES = frozenset(
+    {"/root", "/run", "/tmp", "/var/tmp", "/var/cache", "/srv/salt", "/var/lib/docker"}
+    | {"/var/lib/containers", "/var/lib/portables"}
+)
+#: The files of ``lookup`` that the project writes, and those that it only reads.
+WRITTEN = (
+    *("dhcp_config", "dhcp_defaults", "dhcp_key_file", "tftp_defaults", "tftp_unit"),
+    *("nfs_settings", "exports_file"),
+)
+READ = ("pxelinux", "pxelinux_modules", "rrsync")
+
+
+def above(path: str) -> Iterator[str]:
+    """Yield a path and each directory that it is in, without ``/``."""
+    while path not in ("", "/"):
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def is_in(path: str, directory: str) -> bool:
+    """Return True if a path is a directory or something in it."""
+    return f"{path}/".startswith(f"{directory.rstrip('/')}/")
+
+
+def location_reason(path: str) -> str | None:
+    """Return why an image cannot be in a directory, or None where it can."""
+    closed = {**SYSTEM, **dict.fromkeys(TFTP_ROOTS, _TFTP)}
+    return _reason(path, closed) or _shared(path)
+
+
+def tftp_root_reason(path: str) -> str | None:
+    """Return why a directory cannot be the TFTP root, or None where it can."""
+    return _reason(path, SYSTEM) or _shared(path)
+
+
+def file_reason(path: str) -> str | None:
+    """Return why the project cannot write a file of this path, or None where it can."""
+    closed = SYSTEM
+    if any(is_in(path, directory) for directory in _FOR_FILES):
+        closed = {key: why for key, why in SYSTEM.items() if why in (_MEMORY, _EMPTIED)}
+    return _reason(path, closed) or ("it is a directory" if path in (*SYSTEM, *_SHARED) else None)
+
+
+def defaults_reason(path: str) -> str | None:
+    """Return why the project cannot change variables in a file, or None where it can."""
+    if path.rpartition("/")[0] in ("/etc", ""):
+        return "it is no file of one service's variables, like /etc/default/tftpd-hpa"
+    return file_reason(path)
+
+
+def exports_reason(path: str) -> str | None:
+    """Return why exportfs would not read a file of exports (exports(5)), or None where it does."""
+    if is_in(path, "/etc/exports.d") and path.count("/") == 3 and path.endswith(".exports"):
+        return None
+    return "exportfs reads files like /etc/exports.d/diskless.exports"
+
+
+def source_reason(path: str) -> str | None:
+    """Return why a directory cannot be a golden root, or None where it can."""
+    closed = {key: SYSTEM[key] for key in SYSTEM if key not in _FOR_SOURCES}
+    return _reason(path, closed) or _shared(path)
+
+
+def _reason(path: str, closed: Mapping[str, str]) -> str | None:
+    for directory in above(path):
+        if directory in closed:
+            return f"{directory} {closed[directory]}"
+    inside = next((directory for directory in closed if is_in(directory, path)), None)
+    return None if inside is None else f"{inside} is in it, which {closed[inside]}"
+
+
+def _shared(path: str) -> str | None:
+    return f"{path} has other things in it" if path in _SHARED else None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A path that the pillar or the distribution gives to the project.
+
+    key
+        Where it is in the pillar.
+    kind
+        ``location``, ``tftp_root``, ``written`` or ``read`` (a file), ``source`` (a directory),
+        ``private`` (a file that no node may read).
+    image
+        Whose it is.
+    """
+
+    key: str
+    kind: str
+    path: str
+    image: str = ""
+
+
+#: Returns keys of a path: its own ones, and those of all that it is in.
+Keys = Callable[[str], tuple[Iterable[Hashable], Iterable[Hashable]]]
+
+
+def uses(images: Mapping[str, Image], names: Mapping[str, Any]) -> Iterator[Use]:
+    """Yield each path of the images, and of ``names``, which are like those of ``lookup``."""
+    for image in images.values():
+        key = f"diskless:images:{image.name}"
+        yield Use(f"{key}:location", "location", image.location, image.name)
+        source = image.source
+        if source is None:
+            continue
+        if source.directory is not None:
+            yield Use(f"{key}:source:directory", "source", source.directory, image.name)
+        for name in ("archive", "identity", "known_hosts"):
+            path = getattr(source, name)
+            if path is not None:
+                yield Use(f"{key}:source:{name}", "private", path, image.name)
+        for name in ("keyring", "gpgkey"):
+            path = getattr(source.bootstrap, name, None)
+            if path is not None:
+                yield Use(f"{key}:source:bootstrap:{name}", "private", path, image.name)
+    kinds = {"tftp_root": "tftp_root"}
+    kinds |= dict.fromkeys(WRITTEN, "written") | dict.fromkeys(READ, "read")
+    for name, kind in kinds.items():
+        if names.get(name) is not None:
+            yield Use(f"diskless:lookup:{name}", kind, names[name])
+
+
+def by_text(path: str) -> tuple[Iterable[Hashable], Iterable[Hashable]]:
+    """Return the keys of a path as text: see :data:`Keys`."""
+    return (path,), above(path)
+
+
+def conflicts(all_uses: Iterable[Use], keys: Keys = by_text) -> Iterator[Problem]:
+    """Yield a problem for each path that may not be in the other one that it is in."""
+    known = [*all_uses]
+    owners: dict[Hashable, list[Use]] = {}
+    for use in known:
+        for own in keys(use.path)[0]:
+            owners.setdefault(own, []).append(use)
+    done: set[frozenset[str]] = set()
+    for inner in known:
+        for outer in dict.fromkeys(
+            use for key in keys(inner.path)[1] for use in owners.get(key, ())
+        ):
+            pair = frozenset((inner.key, outer.key))
+            right = None if inner == outer or pair in done else _rule(inner, outer)
+            if right is not None:
+                done.add(pair)
+                yield Problem(inner.key, inner.path, right)
+                if inner.kind == outer.kind == "location":
+                    break
+
+
+def _rule(inner: Use, outer: Use) -> str | None:
+    """Return what is right instead of a path that is in another one (or is the same), or None where
+    it may be there."""
+    whose = f"{outer.key} is {outer.path}"
+    if outer.kind == "location":
+        if inner.kind == "source" and inner.image != outer.image and inner.path != outer.path:
+            return None  # An image may be made from the root of another one.
+        if inner.kind != "read":
+            return f"give a path outside that image's directory: {whose}"
+    elif outer.kind == "tftp_root":
+        if inner.kind != "read":
+            return f"give a path outside the TFTP root, which anybody can read: {whose}"
+    elif outer.kind == "source":
+        if inner.kind == "location":
+            return (
+                f"give a path outside the golden root, or the image is copied into itself: {whose}"
+            )
+    elif outer.kind == "written":
+        return f"give a path of its own: {whose}"
+    elif inner.kind in ("written", "location", "tftp_root"):
+        return f"give a path of its own, this one is only read: {whose}"
+    return None
