@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -167,6 +168,22 @@ def execution(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
 
     return wrapped
+
+
+def runner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function of a runner: the project's errors become Salt's. Salt puts ``__user__``
+    into the globals of the function that it calls, so these are the runner's own, and not this
+    module's."""
+    errors = salt_error
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with errors():
+            return function(*args, **kwargs)
+
+    name, closure = function.__name__, wrapped.__closure__
+    return functools.wraps(function)(
+        types.FunctionType(wrapped.__code__, function.__globals__, name, None, closure)
+    )
 
 
 def state(

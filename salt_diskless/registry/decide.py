@@ -21,6 +21,7 @@ from salt_diskless.cluster.wording import nearest
 from salt_diskless.registry.allocate import Allocator
 from salt_diskless.registry.announcement import read
 from salt_diskless.registry.listed import Listed, listed
+from salt_diskless.registry.origin import Origin
 from salt_diskless.registry.store import Machine, RegisteredNode, Store, Transaction
 
 
@@ -180,17 +181,23 @@ def _valid(kind: TypeAdapter[Any], value: Any, what: str, right: str) -> Any:
         raise DisklessError(f"{what}: found {shown(value)}; give {right}") from None
 
 
+_NOBODY = Origin()
+
+
 class Desk:
     """Where decisions are made.
 
     pillar
         What stands below ``diskless`` in the master's own pillar, without the registry's nodes.
+    origin
+        Who decides.
 
     Raises :class:`ClusterError` when that is wrong, beside its nodes.
     """
 
-    def __init__(self, store: Store, pillar: Mapping[str, Any]):
+    def __init__(self, store: Store, pillar: Mapping[str, Any], origin: Origin = _NOBODY):
         self.store = store
+        self.origin = origin
         self.pillar = pillar
         self.listed: Listed = listed(pillar.get("nodes"))
         self.cluster: Cluster = parse({**pillar, "nodes": {}})
@@ -268,6 +275,7 @@ class Desk:
                 if isinstance(machine, Machine) and machine.server not in self.cluster.servers:
                     tx.unclaim(mac, "server")
                 tx.decide(mac, "rejected")
+                tx.record(mac, "rejected", self.origin)
                 for server in self._servers(None if isinstance(machine, str) else machine):
                     tx.deliver(server, "reject", mac)
                 done.append(mac)
@@ -282,6 +290,7 @@ class Desk:
                 place = tx.node(one) if isinstance(one, str) else None
                 if place is not None and place.mac is None:
                     tx.remove(place.name)
+                    tx.record(place.name, "forgotten", self.origin)
                     done.append(place.name)
                     continue
                 machine = find(tx, one)
@@ -293,6 +302,7 @@ class Desk:
                 for server in self._servers(machine):
                     tx.deliver(server, "forget", machine.mac)
                 tx.forget(machine.mac)
+                tx.record(machine.mac, "forgotten", self.origin)
                 done.append(node.name if node else machine.mac)
         return done
 
@@ -332,6 +342,7 @@ class Desk:
             for node in brought:
                 if node.mac is None:
                     tx.put(node)
+                    tx.record(node.name, "imported", self.origin)
                 else:
                     self._settle(tx, node, None)
 
@@ -475,6 +486,8 @@ class Desk:
             for server in self._servers(machine):
                 tx.deliver(server, "forget", node.mac)
         tx.decide(node.mac, "accepted", rule)
+        origin = self.origin if rule is None else self.origin.by_rule(rule)
+        tx.record(node.mac, "accepted", origin)
         tx.put(node)
         tx.deliver(node.server, "add", node.name)
 
@@ -503,6 +516,7 @@ class Desk:
             for server in self._servers(tx.machine(there.mac)):
                 tx.deliver(server, "forget", there.mac)
             tx.forget(there.mac)
+            tx.record(there.mac, "replaced", self.origin)
 
     def _servers(self, machine: Machine | None) -> list[str]:
         """Return the boot servers that a machine may ask: the one that saw it, or all of them."""

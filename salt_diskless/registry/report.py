@@ -11,7 +11,12 @@ from salt_diskless.registry import answers
 from salt_diskless.registry.answers import Answer
 from salt_diskless.registry.authority import Authority
 from salt_diskless.registry.decide import Desk
-from salt_diskless.registry.store import Machine
+from salt_diskless.registry.store import (
+    Decision,
+    Machine,
+    RegisteredNode,
+    Transaction,
+)
 
 
 def when(moment: float | None) -> str | None:
@@ -31,11 +36,43 @@ def machine(one: Machine) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value is not None}
 
 
+def _by(decision: Decision | None) -> dict[str, Any]:
+    """Return who made the last decision, when, and from where; ``decision`` is what it was."""
+    if decision is None:
+        return {}
+    return {
+        "decision": decision.what,
+        "by": decision.user,
+        "from": decision.source,
+        "decided": when(decision.made),
+    }
+
+
+def _decisions(
+    nodes: Iterable[RegisteredNode], rejected: Iterable[Machine], made: Mapping[str, Decision]
+) -> dict[str, Any]:
+    """Return who made the decisions that count now: the nodes, folded, and each rejected MAC."""
+    groups: dict[str, list[str]] = {}
+    for node in nodes:
+        decision = made.get(node.mac or node.name)
+        if decision is not None:
+            groups.setdefault(f"{decision.user} ({decision.source})", []).append(node.name)
+    others = {one.mac: made[one.mac] for one in rejected if one.mac in made}
+    said = {
+        "accepted": {who: fold(names) for who, names in groups.items()},
+        "rejected": {
+            mac: f"{one.user} ({one.source}), {when(one.made)}" for mac, one in others.items()
+        },
+    }
+    return {key: value for key, value in said.items() if value}
+
+
 def summary(desk: Desk) -> dict[str, Any]:
     """Return all nodes, folded, and what is amiss; what is empty is left out."""
     with desk.store.read() as tx:
         nodes, orders = tx.nodes(), tx.deliveries()
         pending, rejected = tx.machines("pending"), tx.machines("rejected")
+        made = tx.decisions()
     found = ((node, desk.listed.conflict(node.name, node.mac, node.ip)) for node in nodes)
     conflicts = {node.name: str(problem) for node, problem in found if problem is not None}
     own = [
@@ -53,6 +90,7 @@ def summary(desk: Desk) -> dict[str, Any]:
         "places": fold(node.name for node in own if node.mac is None),
         "pending": len(pending),
         "rejected": [machine.mac for machine in rejected],
+        "decisions": _decisions(own, rejected, made),
         "conflicts": conflicts,
         "undelivered": {
             server: {action: ", ".join(subjects) for action, subjects in of_server.items()}
@@ -60,6 +98,16 @@ def summary(desk: Desk) -> dict[str, Any]:
         },
     }
     return {key: value for key, value in said.items() if value}
+
+
+def waiting(tx: Transaction) -> list[dict[str, Any]]:
+    """Return the machines that wait; who decided about one before, such as who had it forgotten,
+    stands below ``before``."""
+    said = []
+    for one in tx.machines("pending"):
+        before = _by(tx.decision(one.mac))
+        said.append({**machine(one), **({"before": before} if before else {})})
+    return said
 
 
 def of(desk: Desk, names: Iterable[str], boots: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -84,6 +132,7 @@ def of(desk: Desk, names: Iterable[str], boots: Mapping[str, Any]) -> dict[str, 
                 "state": state,
                 "server": node.server,
                 **(machine(own) if own else {}),
+                **_by(tx.decision(node.mac or node.name)),
                 **node.as_pillar(),
                 **reached.get(node.name, {}),
             }

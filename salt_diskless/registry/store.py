@@ -22,6 +22,7 @@ from typing import Any
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.names import short
 from salt_diskless.registry.announcement import Announcement
+from salt_diskless.registry.origin import Origin
 
 #: How many machines may wait for a decision: an event costs its sender nothing.
 MAX_PENDING = 20_000
@@ -31,7 +32,9 @@ TELL_AGAIN = 60
 #: After so many seconds a boot server that could not be told is tried once more unasked, after
 #: twice as many the next time, and so on, up to the second one.
 TRY_AGAIN = (30, 900)
-_VERSION = 2
+_VERSION = 3
+#: So many decisions about one machine or place are kept.
+_KEPT = 10
 #: How long a writer waits for another one, in seconds.
 _PATIENCE = 60
 
@@ -67,11 +70,26 @@ CREATE TABLE delivery (
 );
 CREATE TABLE minion (name TEXT PRIMARY KEY COLLATE NOCASE, started REAL NOT NULL);
 """
-#: What makes the tables of version 1 those of now.
+#: What makes the tables of version 2 those of now: who decided what about a MAC, or about the name
+#: of a place.
+_FROM_2 = """
+CREATE TABLE decision (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    subject TEXT NOT NULL COLLATE NOCASE,
+    what TEXT NOT NULL,
+    user TEXT NOT NULL,
+    source TEXT NOT NULL,
+    made REAL NOT NULL
+);
+CREATE INDEX decision_subject ON decision (subject, number);
+"""
+#: What makes the tables of version 1 those of version 2.
 _FROM_1 = """
 ALTER TABLE delivery ADD COLUMN tried REAL;
 CREATE TABLE minion (name TEXT PRIMARY KEY COLLATE NOCASE, started REAL NOT NULL);
 """
+#: By the version that is there.
+_SCRIPTS = {0: _SCHEMA + _FROM_2, 1: _FROM_1 + _FROM_2, 2: _FROM_2}
 #: What another order undoes: that one is not given any more. (A name that comes again may have
 #: another address now, and its server does not give it a second one before it is gone.)
 _UNDOES = {"remove": "add", "add": "add", "forget": "reject", "reject": "forget"}
@@ -134,6 +152,22 @@ class RegisteredNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """The last decision about a machine or a place; ``made`` in seconds since the epoch.
+
+    what
+        ``accepted``, ``rejected``, ``forgotten``, ``replaced`` (the old board), or
+        ``imported`` (a place).
+    """
+
+    subject: str
+    what: str
+    user: str
+    source: str
+    made: float
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What a boot server has yet to be told."""
 
@@ -156,7 +190,7 @@ class Store:
         """See the registry as it is at one moment."""
         if not os.path.exists(self.path):
             with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
-                empty.executescript(_SCHEMA)
+                empty.executescript(_SCRIPTS[0])
                 yield Transaction(empty)
             return
         with self._connection() as connection:
@@ -211,7 +245,7 @@ class Store:
         connection.execute("BEGIN IMMEDIATE")
         # Whoever comes second finds it done.
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        script = {0: _SCHEMA, 1: _FROM_1}.get(version, "")
+        script = _SCRIPTS.get(version, "")
         for statement in filter(str.strip, script.split(";")):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version={_VERSION}")
@@ -351,6 +385,41 @@ class Transaction:
         self._connection.executemany(
             "UPDATE machine SET told = ? WHERE mac = ?", [(now, mac) for mac in macs]
         )
+
+    # -- who decided ----------------------------------------------------------------------------
+
+    def record(self, subject: str, what: str, origin: Origin) -> None:
+        """Record who made a decision.
+
+        subject
+            The MAC, or the name of a place.
+        """
+        self._ask(
+            "INSERT INTO decision (subject, what, user, source, made) VALUES (?, ?, ?, ?, ?)",
+            *(subject, what, origin.user, origin.source, time.time()),
+        )
+        self._ask(
+            "DELETE FROM decision WHERE subject = ? AND number NOT IN (SELECT number FROM decision "
+            "WHERE subject = ? ORDER BY number DESC LIMIT ?)",
+            *(subject, subject, _KEPT),
+        )
+
+    def decision(self, subject: str) -> Decision | None:
+        """Return the last decision about a machine, by its MAC, or about a place, by its name."""
+        row = self._ask(
+            "SELECT subject, what, user, source, made FROM decision WHERE subject = ? "
+            "ORDER BY number DESC LIMIT 1",
+            subject,
+        ).fetchone()
+        return Decision(*row) if row else None
+
+    def decisions(self) -> dict[str, Decision]:
+        """Return the last decision about each machine and place."""
+        rows = self._ask(
+            "SELECT subject, what, user, source, made FROM decision WHERE number IN "
+            "(SELECT max(number) FROM decision GROUP BY subject)"
+        )
+        return {row[0]: Decision(*row) for row in rows}
 
     # -- nodes --------------------------------------------------------------------------------
 

@@ -37,11 +37,13 @@ from salt_diskless.registry import (
     report,
 )
 from salt_diskless.registry.answers import brief
+from salt_diskless.registry.origin import of_call
 from salt_diskless.registry.place import store_of
 
 if TYPE_CHECKING:
     __opts__: dict[str, Any]
     __context__: dict[str, Any]
+    __user__: str
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ MOST_HOST_KEYS = 16
 __func_alias__ = {"import_": "import", "export_": "export"}
 
 
-@adapter.salt_error()
+@adapter.runner
 def introduce(minion: str, servers: list[str], user: str = "root") -> dict[str, Any]:
     """
     Make a golden machine and its boot servers known to each other: each server's public key is let
@@ -90,7 +92,7 @@ def introduce(minion: str, servers: list[str], user: str = "root") -> dict[str, 
     return {name: said is True for name, said in {**let_in, **pinned}.items()}
 
 
-@adapter.salt_error()
+@adapter.runner
 def accept_keys(servers: list[str]) -> dict[str, Any]:
     """
     Have boot servers make the keys of their nodes' minions, and accept the public ones: a node's
@@ -189,13 +191,15 @@ def tell() -> dict[str, Any]:
         salt-run diskless.tell
     """
     try:
-        return deliver.owed(store_of(__opts__), lambda: _desk(test=False), _tell_one)
+        return deliver.owed(
+            store_of(__opts__), lambda: _desk(test=False, scheduled=True), _tell_one
+        )
     except (DisklessError, CommandExecutionError) as err:
         log.error("diskless: %s", err)
         return {}
 
 
-@adapter.salt_error()
+@adapter.runner
 def register(
     mac: str,
     serial: str | None = None,
@@ -234,7 +238,7 @@ def register(
     return _burst()
 
 
-@adapter.salt_error()
+@adapter.runner
 def pending() -> list[dict[str, Any]]:
     """
     Return the machines that wait for a decision, in the order of power-on: what they say of
@@ -247,10 +251,10 @@ def pending() -> list[dict[str, Any]]:
         salt-run diskless.pending
     """
     with store_of(__opts__).read() as tx:
-        return [report.machine(machine) for machine in tx.machines("pending")]
+        return report.waiting(tx)
 
 
-@adapter.salt_error()
+@adapter.runner
 def accept(
     machines: str | list[str],
     name: str,
@@ -295,7 +299,7 @@ def accept(
     return {"accepted": {node.name: node.as_pillar() for node in nodes}, **_tell(test)}
 
 
-@adapter.salt_error()
+@adapter.runner
 def reject(machines: str | list[str], test: bool = False) -> dict[str, Any]:
     """
     Refuse machines: they are told so on their consoles, and no rule accepts them.
@@ -315,7 +319,7 @@ def reject(machines: str | list[str], test: bool = False) -> dict[str, Any]:
     return {"rejected": desk.reject(_several(machines), test), **_tell(test)}
 
 
-@adapter.salt_error()
+@adapter.runner
 def forget(machines: str | list[str], test: bool = False) -> dict[str, Any]:
     """
     Take machines and nodes out of the registry. A node is taken off its boot server, which keeps
@@ -336,7 +340,7 @@ def forget(machines: str | list[str], test: bool = False) -> dict[str, Any]:
     return {"forgotten": desk.forget(_several(machines), test), **_tell(test)}
 
 
-@adapter.salt_error()
+@adapter.runner
 def replace(old: str, new: str, test: bool = False) -> dict[str, Any]:
     """
     Let a node have another MAC, because its board was swapped: it keeps its name, its address and
@@ -359,7 +363,7 @@ def replace(old: str, new: str, test: bool = False) -> dict[str, Any]:
     return {"accepted": {node.name: node.as_pillar()}, **_tell(test)}
 
 
-@adapter.salt_error()
+@adapter.runner
 def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
     """
     Return all nodes, folded: those that the pillar lists, those of the registry, the places that
@@ -387,7 +391,7 @@ def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
     return {**said, "boots": _boots(desk)} if ask else said
 
 
-@adapter.salt_error()
+@adapter.runner
 def power(
     action: str,
     names: str,
@@ -455,7 +459,7 @@ def _say(said: dict[str, Any]) -> None:
         bus.fire_event(said, "salt-diskless/power")
 
 
-@adapter.salt_error()
+@adapter.runner
 def import_(
     files: str | list[str],
     format: str | None = None,
@@ -499,7 +503,7 @@ def import_(
     return {**plan.said, **_tell(test)}
 
 
-@adapter.salt_error()
+@adapter.runner
 def export_(path: str | None = None) -> str:
     """
     Return the registry's nodes as pillar, for those who want them in git: what it says can be
@@ -541,7 +545,7 @@ def _paths(value: Any) -> list[str]:
     return list(paths)
 
 
-def _desk(test: bool, decides: bool = True) -> decide.Desk:
+def _desk(test: bool, decides: bool = True, scheduled: bool = False) -> decide.Desk:
     """Return where decisions are made, by the master's own pillar as it is now.
 
     Raises :class:`DisklessError` when nodes could be accepted that no pillar would have.
@@ -559,7 +563,8 @@ def _desk(test: bool, decides: bool = True) -> decide.Desk:
             f"the pillar of {__opts__['id']}: found no diskless; let the top file give it to the "
             "master, too"
         )
-    return decide.Desk(store_of(__opts__), pillar)
+    origin = of_call(globals().get("__user__"), __opts__, scheduled)
+    return decide.Desk(store_of(__opts__), pillar, origin)
 
 
 def _burst() -> dict[str, Any]:

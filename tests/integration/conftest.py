@@ -76,7 +76,8 @@ def master(salt_factories):
             "port": get_unused_localhost_port(),
             "disable_ssl": True,
         },
-        "external_auth": {"sharedsecret": {"inventory": []}},
+        "netapi_enable_clients": ["runner"],
+        "external_auth": {"sharedsecret": {"inventory": [], "operator": ["@runner"]}},
         "sharedsecret": "tell nobody",
         "pillar_opts": False,
     }

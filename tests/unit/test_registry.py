@@ -282,8 +282,8 @@ def test_what_raises_changes_nothing(store):
 def test_a_file_of_a_later_version_is_not_touched(store):
     announce(store, 1)
     with sqlite3.connect(store.path) as connection:
-        connection.execute("PRAGMA user_version=3")
-    with pytest.raises(DisklessError, match="found version 3; this salt-diskless knows 2 at most"):
+        connection.execute("PRAGMA user_version=4")
+    with pytest.raises(DisklessError, match="found version 4; this salt-diskless knows 3 at most"):
         announce(store, 2)
 
 
@@ -291,7 +291,8 @@ def test_a_file_of_the_first_version_is_read_on(store):
     accept(store, 1)
     with sqlite3.connect(store.path) as connection:
         connection.executescript(
-            "DROP TABLE minion; ALTER TABLE delivery DROP COLUMN tried; PRAGMA user_version=1;"
+            "DROP TABLE decision; DROP TABLE minion; ALTER TABLE delivery DROP COLUMN tried; "
+            "PRAGMA user_version=1;"
         )
     before = content(store)
     announce(store, 2)
