@@ -6,17 +6,17 @@ Formats: syslinux(1), the syslinux wiki's "PXELINUX" (names of the files) and "C
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from netaddr import IPAddress
 
-from salt_diskless.boot import roots
+from salt_diskless.boot import kernel_line
+from salt_diskless.boot.kernel_line import DIRECTORY
 from salt_diskless.boot.roots import Roots
 from salt_diskless.boot.template import template
-from salt_diskless.cluster import DisklessError, Node, Settings, Site, Swap, Timeout
+from salt_diskless.cluster import DisklessError, Node, Settings, Site
 from salt_diskless.tree import header
 
-DIRECTORY = "linux-install"
 LOADER = f"{DIRECTORY}/pxelinux.0"
 CONFIG = f"{DIRECTORY}/pxelinux.cfg"
 #: Where a machine that is no node asks what was decided about it, by :func:`mac_name`; and where it
@@ -26,11 +26,8 @@ ANNOUNCED = f"{DIRECTORY}/announced"
 #: What it may be told.
 REGISTERED, REJECTED = "registered", "rejected"
 
-#: The kernel's own limit on x86 (COMMAND_LINE_SIZE), with room for what sysappend adds.
-KERNEL_LINE_MAX = 2047 - 120
-
 #: Stand for what is each node's own; no checked value has these characters.
-_NAME, _MAC, _ADDRESS = "\0name\0", "\0mac\0", "\0address\0"
+_NAME, _MAC, _ADDRESS = kernel_line.NAME, "\0mac\0", "\0address\0"
 
 _SERIAL = re.compile(r"ttyS([0-9]),([0-9]+)")
 
@@ -66,63 +63,25 @@ def _form(settings: Settings, version: str, own: str, known: Roots) -> str:
         serial_speed=serial[2] if serial else None,
         image=settings.image,
         place=place,
-        append=_kernel_line(settings, version, place, known),
+        append=" ".join(kernel_line.words(settings, version, place, known)),
     )
 
 
-def _kernel_line(settings: Settings, version: str, place: str, known: Roots) -> str:
-    """Return the append line: the HOWTO's words, and what is new."""
-    image, network = settings.image, settings.network
-    words = [
-        f"console={settings.serial_console}" if settings.serial_console else "",
-        f"initrd={place}/initrd.img",
-        "root=/dev/nfs boot=diskless",
-        f"NFSROOT={network.server_address}:{image.location}",
-        f"SNAPSHOT={_NAME}",
-        f"ETHERNET={settings.interface}",
-        f"NISDOMAIN={settings.nis_domain}" if settings.nis_domain else "",
-        f"DISKLESS_VERSION={version}",
-        *roots.words(settings, version, known, f"{DIRECTORY}/{image.name}/{version}"),
-        f"DISKLESS_NFS={settings.nfs}",
-        "DISKLESS_LIVE=yes" if image.live else "",
-        _swap(settings.swap),
-        "DISKLESS_JOURNAL=snapshot" if settings.journal == "snapshot" else "",
-        f"DISKLESS_LOG={network.syslog}" if network.syslog else "",
-        *_timeout(settings.timeout),
-        f"nfs.nfs4_unique_id={_NAME}",
-        "ro",
-        settings.kernel_append or "",
-    ]
-    return " ".join(word for word in words if word)
-
-
-def _timeout(timeout: Timeout | None) -> Iterator[str]:
-    """Yield the words that say when a node that gets no root gives up, and what it does then. Where
-    the kernel itself gives up, such as for want of memory, it can do one of these things."""
-    if timeout is not None:
-        yield f"diskless.timeout={timeout.after},{timeout.then}"
-        if timeout.then == "reboot":
-            yield f"panic={timeout.after}"
-
-
-def _swap(swap: Swap) -> str:
-    """Return the word that says where a node swaps to: where its file is, ``NFSROOT`` says."""
-    if swap.kind == "none":
-        return ""
-    detail = swap.label if swap.kind == "disk" else swap.size if swap.kind == "zram" else None
-    return f"DISKLESS_SWAP={swap.kind}" + (f":{detail}" if detail else "")
-
-
 def _check_length(node: Node, form: str) -> None:
-    """Raise :class:`DisklessError` for a kernel line that the kernel would cut."""
-    if len(form) + 2 * len(node.name) < KERNEL_LINE_MAX:
+    """Raise :class:`DisklessError` for a kernel line that the kernel would cut. The checks of the
+    pillar measure it too, so this is for a version whose name they did not foresee."""
+    if len(form) + 2 * len(node.name) < kernel_line.LONGEST - 400:
         return
-    line = next(part for part in form.splitlines() if part.lstrip().startswith("append "))
-    length = len(line.split("append ", 1)[1].replace(_NAME, node.name))
-    if length > KERNEL_LINE_MAX:
+    kernel, append = (
+        next(part for part in form.splitlines() if part.lstrip().startswith(word)).strip()
+        for word in ("kernel ", "append ")
+    )
+    place = kernel.removeprefix("kernel ").removesuffix("/vmlinuz")
+    length = kernel_line.length(append.removeprefix("append "), place, node.name)
+    if length > kernel_line.LONGEST:
         raise DisklessError(
             f"diskless:nodes:{node.name}: found a kernel line of {length} characters; the "
-            f"kernel takes {KERNEL_LINE_MAX}, so make kernel_append or the names shorter"
+            f"kernel takes {kernel_line.LONGEST}, so make kernel_append or the names shorter"
         )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from salt_diskless.cluster import Settings
+if TYPE_CHECKING:
+    from salt_diskless.cluster.model import Settings
 
 #: A version that is one file: its name, wherever it lies.
 NAME = "root.squashfs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from salt_diskless.boot import kernel_line
 from salt_diskless.cluster import paths
 from salt_diskless.cluster.errors import Problem, shown
 from salt_diskless.cluster.model import Entry, Image, Network, Node, Server
@@ -31,6 +32,7 @@ def between(
     yield from _golden(images)
     yield from _live(nodes)
     yield from _unique(servers, images, nodes)
+    yield from _kernel_lines(nodes)
     yield from _node_addresses(servers, networks, nodes)
     yield from _bmcs(servers, networks, nodes)
 
@@ -209,6 +211,25 @@ def _live(nodes: Sequence[tuple[str, Node]]) -> Iterator[Problem]:
             "leave live out, or give these nodes root: readonly; only that root can be changed "
             "under a node that runs",
         )
+
+
+def _kernel_lines(nodes: Sequence[tuple[str, Node]]) -> Iterator[Problem]:
+    """Yield a problem for the longest name of each settings whose kernel line would be cut: nodes
+    share settings, so the line is made once for all of them."""
+    longest: dict[int, tuple[str, Node]] = {}
+    for path, node in nodes:
+        other = longest.setdefault(id(node.settings), (path, node))[1]
+        if len(node.name) > len(other.name):
+            longest[id(node.settings)] = (path, node)
+    for path, node in longest.values():
+        length = kernel_line.longest(node.settings, node.name)
+        if length > kernel_line.LONGEST:
+            yield Problem(
+                f"{path}:kernel_append" if node.settings.kernel_append else path,
+                f"a kernel line of up to {length} characters for {node.name}",
+                f"the kernel takes {kernel_line.LONGEST}, so make kernel_append or the names of "
+                f"node, image and location shorter, by {length - kernel_line.LONGEST} characters",
+            )
 
 
 def _minions(servers: Mapping[str, Server], images: Mapping[str, Image]) -> dict[str, str]:

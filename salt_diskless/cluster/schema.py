@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from salt_diskless.boot import kernel_line
 from salt_diskless.cluster import paths
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -53,15 +54,6 @@ _STEP = r"/(?!\.\.?(?:/|$))[A-Za-z0-9._~%+:-]+"
 _DNF_STEP = r"/(?!\.\.?(?:/|$))(?:[A-Za-z0-9._~%+:-]|\$basearch|\$releasever)+"
 _MIRROR = re.compile(rf"(?:{_SITE}|(?:file|copy)://(?=/.))(?:{_STEP})*/?")
 _REPOSITORY = re.compile(rf"(?:{_SITE}|file://(?=/.))(?:{_DNF_STEP})*/?")
-
-#: Words of the kernel line that the project writes itself.
-RESERVED_ON_KERNEL_LINE = frozenset(
-    {"initrd", "root", "boot", "init", "ip", "ro", "rw", "BOOTIF", "NFSROOT", "SNAPSHOT"}
-    | {"ETHERNET", "NISDOMAIN", "DISKLESS_VERSION", "DISKLESS_ROOT", "DISKLESS_NFS"}
-    | {"DISKLESS_LIVE", "DISKLESS_LOG", "DISKLESS_UNKNOWN", "diskless.timeout"}
-    | {"nfs.nfs4_unique_id", "DISKLESS_OVERLAY", "DISKLESS_FILE", "DISKLESS_BYTES"}
-    | {"DISKLESS_SHA256", "DISKLESS_SNAPSHOT", "DISKLESS_SWAP", "DISKLESS_JOURNAL"}
-)
 
 #: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
 NEVER_AN_ENTRY = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
@@ -209,8 +201,9 @@ def _apart(right: str, reason: Callable[[str], str | None]) -> AfterValidator:
 
 def _kernel_append(value: str) -> str:
     for word in value.split(" "):
-        if word.split("=", 1)[0] in RESERVED_ON_KERNEL_LINE:
-            raise ValueError(f"leave {word.split('=', 1)[0]} out: salt-diskless writes it itself")
+        right = kernel_line.reserved(word)
+        if right is not None:
+            raise ValueError(right)
     return value
 
 

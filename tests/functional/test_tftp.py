@@ -83,7 +83,7 @@ def test_gethostip_agrees_with_every_name(salt_call, howto, tmp_path, golden):
     howto["images"]["rhel5compute"]["location"] = str(tmp_path / "diskless/rhel")
     howto["images"]["rhel5compute"]["source"] = {"directory": str(golden)}
     howto["lookup"] = {"tftp_root": str(tmp_path / "srv/tftp")}
-    call = salt_call(howto, minion_id="node002")
+    call = salt_call(howto, minion_id="boot2")
     assert call.state("diskless_image.synced").result is True
     assert call.state("diskless_tftp.managed").result is True
     assert call.state("diskless_snapshot.managed").result is True
