@@ -118,7 +118,7 @@ def require_fit(
     all that keeps this machine from being that boot server.
     """
     here, names = site(dunder_pillar, opts), platform(grains, dunder_pillar)
-    preflight.require(here, names)
+    preflight.require(here, names, cluster(dunder_pillar))
     return here, names
 
 

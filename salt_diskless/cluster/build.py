@@ -31,6 +31,8 @@ from salt_diskless.cluster.wording import listed, nearest, part, problem
 
 ROOT = "diskless"
 _SECTIONS = ("servers", "networks", "images", "profiles", "nodes", "registry", "lookup")
+#: Whether all nodes of the boot server, a network or an image may go at once.
+_ALLOW = "allow_no_nodes"
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -79,6 +81,8 @@ class _Build:
             ),
             lookup=names,
             rules=rules,
+            allow_no_nodes=self.allow_no_nodes,
+            has_registry=bool(self.raw["registry"].get("number")),
         )
 
     # -- reading ------------------------------------------------------------------------------
@@ -89,8 +93,12 @@ class _Build:
                 [Problem(ROOT, shown(pillar), "give the pillar that pillar.example shows")]
             )
         for key in pillar:
-            if key not in _SECTIONS:
-                self._add(f"{ROOT}:{part(key)}", "an unknown key", nearest(str(key), _SECTIONS))
+            if key not in (*_SECTIONS, _ALLOW):
+                known = (*_SECTIONS, _ALLOW)
+                self._add(f"{ROOT}:{part(key)}", "an unknown key", nearest(str(key), known))
+        self.allow_no_nodes = pillar.get(_ALLOW, False)
+        if not isinstance(self.allow_no_nodes, bool):
+            self._add(f"{ROOT}:{_ALLOW}", shown(self.allow_no_nodes), "give true or false")
         sections = {}
         for name in _SECTIONS:
             value = pillar.get(name)

@@ -268,7 +268,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """All that the pillar says; ``consoles`` are the serial consoles of profiles, sorted."""
+    """All that the pillar says; ``consoles`` are the serial consoles of profiles, sorted.
+
+    allow_no_nodes
+        Whether nodes that are served may all go at once.
+    has_registry
+        Whether the master's registry has added to the pillar.
+    """
 
     servers: Mapping[str, Server]
     networks: Mapping[str, Network]
@@ -277,6 +283,8 @@ class Cluster:
     consoles: tuple[str, ...] = ()
     lookup: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
+    allow_no_nodes: bool = False
+    has_registry: bool = False
 
     def golden(self, minion_id: str) -> tuple[Image, ...]:
         """Return the images that are taken from one golden machine.

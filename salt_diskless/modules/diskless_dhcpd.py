@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
 from salt_diskless.boot import dhcpd as text
-from salt_diskless.services import dhcpd, nodes
+from salt_diskless.services import dhcpd, nodes, told
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -84,6 +84,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
         changes = dhcpd.folded(site, difference, names)
         if not test:
             dhcpd.apply(difference, files, names)
+            told.note_registry(adapter.cluster(__pillar__).has_registry)
         return changes
 
 
@@ -102,6 +103,8 @@ def clean(test: bool = False) -> dict[str, Any]:
         salt-call diskless_dhcpd.clean test=True
     """
     names = adapter.platform(__grains__, __pillar__)
+    if not test:
+        told.note_registry(False)
     return tree.clean([names.dhcp_config, names.key_file], test)
 
 

@@ -8,21 +8,28 @@ pillar describes.
 from __future__ import annotations
 
 from salt_diskless.cluster.errors import ClusterError, Problem
-from salt_diskless.cluster.model import Site
+from salt_diskless.cluster.model import Cluster, Site
 from salt_diskless.platform import Platform
-from salt_diskless.preflight import interfaces, paths
+from salt_diskless.preflight import interfaces, paths, vanished
 
 #: The modules that are asked, in the order of the message.
 _MODULES = (interfaces, paths)
 
 
-def problems(site: Site, platform: Platform) -> list[Problem]:
-    """Return all that keeps this machine from being the boot server that the pillar describes."""
-    return [problem for module in _MODULES for problem in module.problems(site, platform)]
+def problems(site: Site, platform: Platform, cluster: Cluster | None = None) -> list[Problem]:
+    """Return all that keeps this machine from being the boot server that the pillar describes.
+
+    cluster
+        The whole one, where the site has all nodes that are to be served and not only new ones.
+    """
+    found = [problem for module in _MODULES for problem in module.problems(site, platform)]
+    if cluster is not None:
+        found += vanished.problems(cluster, site, platform)
+    return found
 
 
-def require(site: Site, platform: Platform) -> None:
+def require(site: Site, platform: Platform, cluster: Cluster | None = None) -> None:
     """Raise :class:`ClusterError` with every problem that :func:`problems` returns."""
-    wrong = problems(site, platform)
+    wrong = problems(site, platform, cluster)
     if wrong:
         raise ClusterError(wrong, "on this boot server")

@@ -21,6 +21,8 @@ from salt_diskless.disk import flush
 from salt_diskless.registry.listed import listed
 
 PATH = f"{tree.STATE}/told.json"
+#: A file that is there while the pillar has something of the registry.
+REGISTRY = f"{tree.STATE}/registry"
 #: For how long it counts, in seconds.
 DAY = 86400
 
@@ -44,6 +46,21 @@ def drop(names: Iterable[str]) -> None:
     left = {name: entry for name, entry in there.items() if name not in {*names}}
     if left != there:
         _write(left)
+
+
+def had_registry() -> bool:
+    """Return True if the pillar that was applied last had something of the registry."""
+    return os.path.exists(REGISTRY)
+
+
+def note_registry(is_there: bool) -> None:
+    """Record whether the pillar that was applied has something of the registry."""
+    if is_there and not had_registry():
+        text = tree.header("the pillar that was applied has a number of the registry").encode()
+        files: dict[str, tree.Content] = {REGISTRY: text}
+        tree.apply(tree.compare(files), files)
+    elif not is_there:
+        tree.clean([REGISTRY], test=False)
 
 
 def since(number: int) -> News:

@@ -1,0 +1,112 @@
+"""Whether the pillar takes all nodes away at once that are served: a mistake of indentation or a
+registry that does not answer looks like that, and nodes would not boot any more."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from netaddr import IPAddress
+
+from salt_diskless import tree
+from salt_diskless.boot import dhcpd
+from salt_diskless.cluster.errors import Problem
+from salt_diskless.cluster.model import Cluster, Site
+from salt_diskless.cluster.ranges import fold
+from salt_diskless.platform import Platform
+from salt_diskless.services import told
+
+_RIGHT = (
+    "{right}; if they are to go, set diskless:allow_no_nodes: true, apply, and remove that key "
+    "again"
+)
+#: A node's name, and its address or the location of its image.
+_Pairs = tuple[tuple[str, str], ...]
+_Parse = Callable[[bytes], _Pairs]
+_SNAPSHOT = re.compile(rb"^(?P<location>/\S*)/snapshot/(?P<name>[^\s/]+) ", re.MULTILINE)
+
+
+def problems(cluster: Cluster, site: Site, platform: Platform) -> Iterator[Problem]:
+    """Yield a problem for each of these of which all nodes that are served go at once: the boot
+    server; a network or an image that the pillar has no more; the registry."""
+    if cluster.allow_no_nodes:
+        return
+    served = _of_file(platform.dhcp_config, _hosts)
+    exported = _of_file(platform.exports_file, _exports)
+    every = {*(name for name, _ in served), *(name for name, _ in exported)}
+    gone = every - {*cluster.nodes}
+    if not gone:
+        return
+    if not site.nodes:
+        yield _problem("diskless:nodes", gone, "no node of this boot server", "list them")
+        return
+    yield from _networks(served, site, gone)
+    yield from _images(exported, cluster, gone)
+    if told.had_registry() and not cluster.has_registry:
+        yield _problem(
+            "diskless:registry",
+            gone,
+            "nothing of the master's registry",
+            "look why the master's ext_pillar diskless_nodes adds nothing to the pillar (its log)",
+        )
+
+
+def _problem(path: str, gone: Iterable[str], lacks: str, right: str) -> Problem:
+    return Problem(path, f"{lacks}, and {fold(gone)} are served", _RIGHT.format(right=right))
+
+
+def _networks(served: Iterable[tuple[str, str]], site: Site, gone: set[str]) -> Iterator[Problem]:
+    """Yield a problem for the networks that are no more, where all of their nodes go."""
+    ranges = [(net.subnet.first, net.subnet.last) for net in site.networks.values()]
+    outside = {
+        name
+        for name, ip in served
+        if not any(first <= int(IPAddress(ip)) <= last for first, last in ranges)
+    }
+    if outside and outside <= gone:
+        yield _problem("diskless:networks", outside, "no network of theirs", "list it and them")
+
+
+def _images(
+    exported: Iterable[tuple[str, str]], cluster: Cluster, gone: set[str]
+) -> Iterator[Problem]:
+    """Yield a problem for each image that is no more, where all of its nodes go."""
+    known = {image.location for image in cluster.images.values()}
+    of_location: dict[str, set[str]] = {}
+    for name, location in exported:
+        if location not in known:
+            of_location.setdefault(location, set()).add(name)
+    for location, names in of_location.items():
+        if names <= gone:
+            lacks = f"no image with the location {location}"
+            yield _problem("diskless:images", names, lacks, "list it and them")
+
+
+def _of_file(path: str, parse: _Parse) -> _Pairs:
+    """Return what ``parse`` finds in a file of the project; nothing in anybody else's. A file that
+    has not changed is parsed once."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return ()
+    return _parsed(path, parse, (status.st_ino, status.st_mtime_ns, status.st_size))
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(path: str, parse: _Parse, _status: tuple[int, int, int]) -> _Pairs:
+    data = tree.read(path) or b""
+    return parse(data) if tree.is_marked(data) else ()
+
+
+def _hosts(config: bytes) -> _Pairs:
+    """Return name and address of each host of dhcpd's configuration."""
+    return tuple((name, ip) for name, (_, ip) in dhcpd.hosts(config).items())
+
+
+def _exports(text: bytes) -> _Pairs:
+    """Return name and image location of each node in a file of exports."""
+    return tuple(
+        (match["name"].decode(), match["location"].decode()) for match in _SNAPSHOT.finditer(text)
+    )
