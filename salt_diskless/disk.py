@@ -51,16 +51,39 @@ def exchange(one: bytes, other: bytes) -> None:
 
 def read_untrusted(path: str, most: int) -> bytes | None:
     """Return up to ``most`` bytes of a file that somebody else may have put there, or None when it
-    is no plain file: a device is not even opened, since opening some of them does something."""
-    descriptors = []
+    is no plain file: a device is not even opened, since opening some of them does something. The
+    directory that it is in may be somebody else's, too: one that is a link is not followed."""
+    descriptors: list[int] = []
     try:
-        descriptors.append(os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
-        if not stat.S_ISREG(os.fstat(descriptors[0]).st_mode):
+        _look_up(path, descriptors)
+        if not stat.S_ISREG(os.fstat(descriptors[1]).st_mode):
             return None
-        descriptors.append(os.open(f"/proc/self/fd/{descriptors[0]}", os.O_RDONLY | os.O_CLOEXEC))
-        return os.read(descriptors[1], most)
+        descriptors.append(os.open(f"/proc/self/fd/{descriptors[1]}", os.O_RDONLY | os.O_CLOEXEC))
+        return os.read(descriptors[2], most)
     except OSError:
         return None
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def status_untrusted(path: str) -> os.stat_result | None:
+    """Return lstat(2) of a path whose directory may be a link that somebody else made, or None
+    where it is one, or nothing is there."""
+    descriptors: list[int] = []
+    try:
+        _look_up(path, descriptors)
+        return os.fstat(descriptors[1])
+    except OSError:
+        return None
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _look_up(path: str, descriptors: list[int]) -> None:
+    """Open a path's directory and the path itself (``O_PATH``), no link followed at either."""
+    directory, name = os.path.split(path)
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptors.append(os.open(directory, flags | os.O_DIRECTORY))
+    descriptors.append(os.open(name, flags, dir_fd=descriptors[0]))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from salt_diskless.cluster import DisklessError, Image, Node, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import run
+from salt_diskless.disk import status_untrusted
 from salt_diskless.image.running import NOTE
 
 FILE, OLD = "swapfile", "swapfile.old"
@@ -217,8 +218,9 @@ def _last(image: Image, name: str) -> int | None:
     nanoseconds; None when it never did."""
     times = []
     for path in (f"snapshot/{name}/{NOTE}", f"swap/{name}/{TAKEN}"):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            times.append(os.lstat(f"{image.location}/{path}").st_mtime_ns)
+        status = status_untrusted(f"{image.location}/{path}")
+        if status is not None:
+            times.append(status.st_mtime_ns)
     return max(times, default=None)
 
 

@@ -278,9 +278,9 @@ class Tree:
 
     # Changing.
 
-    def make_directory(self, path: Path, mode: int = 0o755) -> None:
-        """Make a directory, and those above it that are missing; a link is followed inside the
-        tree.
+    def make_directory(self, path: Path, mode: int = 0o755) -> bool:
+        """Make a directory, and those above it that are missing, and return whether it is new; a
+        link is followed inside the tree.
 
         Raises ``OSError`` when something else has a name of the path.
         """
@@ -292,8 +292,10 @@ class Tree:
                     os.fchmod(descriptor, mode)
                 finally:
                     os.close(descriptor)
-            elif not stat.S_ISDIR(os.fstat(spot.descriptor).st_mode):
+                return True
+            if not stat.S_ISDIR(os.fstat(spot.descriptor).st_mode):
                 raise _error(errno.ENOTDIR, spot.path)
+            return False
 
     def write(self, path: Path, content: bytes, mode: int) -> None:
         """Write a file by a rename, so that another name of the old file keeps what it has. A link
@@ -327,6 +329,11 @@ class Tree:
             if spot.descriptor is None:
                 raise _error(errno.ENOENT, spot.path)
             os.chmod(f"/proc/self/fd/{spot.descriptor}", mode)
+
+    def chown(self, path: Path, uid: int, gid: int) -> None:
+        """Give a path an owner and a group; a link gets them itself."""
+        with self._at(path, follow=False) as spot:
+            os.chown(spot.name, uid, gid, dir_fd=spot.parent, follow_symlinks=False)
 
     def remove(self, path: Path) -> None:
         """Remove what has a path, whatever it is, and all below it; a link itself goes, and not

@@ -3,12 +3,11 @@ they got."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 
 from salt_diskless.cluster import Image
-from salt_diskless.disk import read_untrusted
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image.versions import NAME
 
 #: In a snapshot.
@@ -40,9 +39,12 @@ def stages(image: Image) -> dict[str, dict[str, int]]:
 def _said(image: Image, name: str, most: int) -> Iterator[tuple[str, int, str]]:
     """Yield each node with when a file in its snapshot was written, and what is in that."""
     base = f"{image.location}/snapshot"
-    for node in sorted(os.listdir(base)) if os.path.isdir(base) else ():
-        path = f"{base}/{node}/{name}"
-        content = read_untrusted(path, most)
-        if content is not None:
-            with contextlib.suppress(OSError):
-                yield node, os.lstat(path).st_mtime_ns, content.decode(errors="replace").strip()
+    if not os.path.isdir(base):
+        return
+    with Tree(base, links=False) as snapshots:
+        for node in snapshots.names():
+            with snapshots.opened(f"/{node}/{name}") as stream:
+                if stream is None:
+                    continue
+                at, content = os.fstat(stream.fileno()).st_mtime_ns, stream.read(most)
+            yield node, at, content.decode(errors="replace").strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from salt_diskless.cluster import DisklessError, Entry, Image, checks, schema
+from salt_diskless.files.beneath import Tree
 
 FILES_HEADER = """\
 # This file contains the list of files and directories that the diskless nodes of this image may
@@ -94,8 +94,10 @@ def place(
         The label of the disk that those on a local disk are on.
     """
     placed, absent = [], []
-    for entry in entries:
-        status = _status(tree, entry.path)
+    # A link above an entry would lead elsewhere while the node boots.
+    with Tree(tree or "/", links=False) as version:
+        found = [(entry, version.status(entry.path)) for entry in entries]
+    for entry, status in found:
         if status is None or not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
             absent.append(entry.path)
             continue
@@ -125,19 +127,3 @@ def with_those(text: bytes, there: bytes) -> bytes:
 
 def _list_text(lines: Iterable[str]) -> str:
     return FILES_HEADER + "".join(f"{line}\n" for line in sorted(lines))
-
-
-def _status(tree: str, path: str) -> os.stat_result | None:
-    """Return lstat of a path in a version, or None when it or a directory above it is a link (it
-    would lead elsewhere while the node boots) or not there."""
-    full = tree
-    status = None
-    for part in path.split("/")[1:]:
-        full += "/" + part
-        try:
-            status = os.lstat(full)
-        except OSError:
-            return None
-        if stat.S_ISLNK(status.st_mode):
-            return None
-    return status

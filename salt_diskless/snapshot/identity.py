@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from salt_diskless.cluster import Node
 from salt_diskless.command import run
 from salt_diskless.disk import write_all
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image import identity as of_image
 from salt_diskless.snapshot.entries import Placed
 from salt_diskless.snapshot.seed import own_content
@@ -26,27 +27,24 @@ def placed(tree: str, key_types: Iterable[str]) -> list[Placed]:
     """Return what of it a version has a place for, as lines for the list that the node reads."""
     keys = {f"{of_image.HOST_KEY.format(kind)}{end}" for kind in key_types for end in ("", ".pub")}
     found = []
-    for path in of_image.PLACES:
-        if path in of_image.HOST_KEYS and path not in keys:
-            continue
-        try:
-            status = os.lstat(tree + path)
-        except OSError:
-            continue
-        if stat.S_ISREG(status.st_mode):
-            found.append(Placed(path, "identity", "f", _mode(path), 0, 0))
-        elif stat.S_ISDIR(status.st_mode):
-            found.append(Placed(path, "identity", "d", 0o700, 0, 0))
+    with Tree(tree, links=False) as version:
+        for path in of_image.PLACES:
+            status = version.status(path)
+            if status is None or (path in of_image.HOST_KEYS and path not in keys):
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found.append(Placed(path, "identity", "f", _mode(path), 0, 0))
+            elif stat.S_ISDIR(status.st_mode):
+                found.append(Placed(path, "identity", "d", 0o700, 0, 0))
     return found
 
 
-def lacking(directory: str, wanted: Iterable[Placed]) -> list[str]:
-    """Return the paths of the files that are not in a node's directory. What the master delivers
-    is not the server's to make."""
+def lacking(snapshot: Tree | None, wanted: Iterable[Placed]) -> list[str]:
+    """Return the paths of the files that a node's snapshot does not have; None is one that is yet
+    to be made. What the master delivers is not the server's to make."""
+    names = {*snapshot.names(f"/.diskless/{NAME}")} if snapshot is not None else set()
     return [
-        one.path
-        for one in wanted
-        if one.kind == "f" and not os.path.lexists(f"{directory}/{os.path.basename(one.path)}")
+        one.path for one in wanted if one.kind == "f" and os.path.basename(one.path) not in names
     ]
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable
+
+from salt_diskless.disk import status_untrusted
 
 #: Beside the snapshots, where no node reaches.
 NAME = ".lists"
@@ -59,8 +60,5 @@ class Known:
 
 
 def _signature(path: str) -> Signature:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return (0, 0, 0)
-    return (status.st_ino, status.st_size, status.st_ctime_ns)
+    status = status_untrusted(path)
+    return (status.st_ino, status.st_size, status.st_ctime_ns) if status else (0, 0, 0)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from salt_diskless.cluster import DisklessError, Image, Node, Settings, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.disk import flush, read_untrusted, write_all
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image import identity as image_identity
 from salt_diskless.image.versions import Version, check_pins, find, published, require_published
 from salt_diskless.snapshot import entries as lists
@@ -150,11 +151,11 @@ def listed(site: Site) -> dict[str, dict[str, object]]:
     for image in site.images.values():
         for kit, nodes in _kits(site, image, lists.custom(image), True)[0]:
             for node in nodes:
-                base = path_of(node)
-                there = os.path.isdir(base)
-                missing = [e.path for e in kit.kept if not os.path.lexists(base + e.path)]
-                missing += identity.lacking(f"{base}/{IDENTITY}", kit.identity)
-                found[node.name] = {"path": base, "exists": there, "missing": missing}
+                with _snapshot(node) as snapshot:
+                    missing = [entry.path for entry in _missing(kit, snapshot)]
+                    missing += identity.lacking(snapshot, kit.identity)
+                    exists = snapshot is not None
+                found[node.name] = {"path": path_of(node), "exists": exists, "missing": missing}
     return found
 
 
@@ -187,18 +188,33 @@ def with_minion(site: Site, image: Image, *, new: bool = False) -> list[Node]:
     ]
 
 
+@contextlib.contextmanager
+def _snapshot(node: Node) -> Iterator[Tree | None]:
+    """Open a node's snapshot, in which no link is followed; None where it has none."""
+    try:
+        snapshot = Tree(path_of(node), links=False)
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    with snapshot:
+        yield snapshot
+
+
+def _missing(kit: _Kit, snapshot: Tree | None) -> list[lists.Placed]:
+    """Return the entries that a snapshot does not have."""
+    return [entry for entry in kit.kept if snapshot is None or snapshot.status(entry.path) is None]
+
+
 def _is_there(node: Node) -> bool:
     return os.path.isdir(path_of(node)) and not os.path.islink(path_of(node))
 
 
 def usage(node: Node) -> int:
     """Return the bytes that a node's snapshot takes on the disk."""
-    total = 0
-    for directory, names, files in os.walk(path_of(node)):
-        for name in (*names, *files):
-            with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
-    return total
+    with _snapshot(node) as snapshot:
+        if snapshot is None:
+            return 0
+        return sum(found.status.st_blocks * 512 for found in snapshot.walk() if found.path)
 
 
 def path_of(node: Node) -> str:
@@ -292,10 +308,10 @@ def _image(
 
 def _make_keys(base: str, nodes: list[tuple[_Kit, Node]]) -> None:
     """Make the SSH host keys that nodes lack, all of them at once."""
-    lacking = {
-        node.name: identity.lacking(f"{path_of(node)}/{IDENTITY}", kit.identity)
-        for kit, node in nodes
-    }
+    lacking = {}
+    for kit, node in nodes:
+        with _snapshot(node) as snapshot:
+            lacking[node.name] = identity.lacking(snapshot, kit.identity)
     if any(lacking.values()):
         identity.make_keys(f"{beside(base)}/{_KEYS}", lacking)
 
@@ -355,12 +371,12 @@ def _node(kit: _Kit, node: Node, done: _Done, test: bool, check: bool) -> bool:
             return not test
         if not stat.S_ISDIR(status.st_mode):
             raise OSError(0, "found something that is no directory; move it away", base)
-    unmade = identity.lacking(f"{base}/{IDENTITY}", kit.identity)
+    with Tree(base, links=False) as snapshot:
+        unmade, missing = identity.lacking(snapshot, kit.identity), _missing(kit, snapshot)
     for path in unmade:
         done.seeded.setdefault(path, []).append(node.name)
     if unmade and not test:
         _add_identity(unmade, node, base)
-    missing = [entry for entry in kit.kept if not os.path.lexists(base + entry.path)]
     for entry in missing:
         done.seeded.setdefault(entry.path, []).append(node.name)
         if not test:
@@ -383,7 +399,7 @@ def _make(kit: _Kit, node: Node, base: str) -> None:
     finally:
         os.close(descriptor)
     os.mkdir(f"{new}/{IDENTITY}", 0o700)
-    lacking = identity.lacking(f"{new}/{IDENTITY}", kit.identity)
+    lacking = identity.lacking(None, kit.identity)
     tuple(identity.write(f"{new}/{IDENTITY}", lacking, node, f"{os.path.dirname(new)}/{_KEYS}"))
     items = [*kit.parents()]
     for entry in kit.kept:
@@ -398,7 +414,7 @@ def _add(kit: _Kit, entry: lists.Placed, node: Node, base: str) -> None:
     try:
         above = [item for item in kit.parents() if entry.path.startswith(item.path + "/")]
         seed.write(room, [*above, *kit.items(entry)], node)
-        with _opened(base, above) as parent:
+        with _opened(base, above, os.path.dirname(entry.path)) as parent:
             os.rename(room + entry.path, os.path.basename(entry.path), dst_dir_fd=parent)
     finally:
         shutil.rmtree(room)
@@ -409,7 +425,7 @@ def _add_identity(paths: list[str], node: Node, base: str) -> None:
     room = f"{beside(os.path.dirname(base))}/.identity"
     os.mkdir(room, 0o700)
     try:
-        with own_directory(base, IDENTITY) as own:
+        with _own_directory(base, IDENTITY) as own:
             for name in identity.write(room, paths, node, f"{os.path.dirname(room)}/{_KEYS}"):
                 os.rename(f"{room}/{name}", name, dst_dir_fd=own)
     finally:
@@ -417,54 +433,28 @@ def _add_identity(paths: list[str], node: Node, base: str) -> None:
 
 
 @contextlib.contextmanager
-def own_directory(base: str, path: str, *, make: bool = True) -> Iterator[int]:
-    """Open one of the project's own directories in a snapshot; it is made when it is missing (or
-    ``make`` is false, and that is an error), and one that is a link is an error, too (ELOOP or
-    ENOTDIR)."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    current = os.open(base, flags)
-    try:
-        for name in path.split("/"):
-            if make:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=current)
-            deeper = os.open(name, flags, dir_fd=current)
-            os.close(current)
-            current = deeper
-        yield current
-    finally:
-        os.close(current)
+def _own_directory(base: str, path: str) -> Iterator[int]:
+    """Open one of the project's own directories in a snapshot; it is made when it is missing, and
+    one that is a link is an error (ELOOP or ENOTDIR)."""
+    with Tree(base, links=False) as snapshot, snapshot.directory(f"/{path}", make=0o700) as own:
+        yield own
 
 
 @contextlib.contextmanager
-def _opened(base: str, above: list[seed.Item]) -> Iterator[int]:
-    """Open the directory below ``base`` that ``above`` leads to; one that is missing is made, and
-    one that is a link is an error (ELOOP or ENOTDIR)."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    current = os.open(base, flags)
-    try:
+def _opened(base: str, above: list[seed.Item], directory: str) -> Iterator[int]:
+    """Open a directory below ``base``; those above it that are missing are made, and one that is a
+    link is an error."""
+    with Tree(base, links=False) as snapshot:
         for item in above:
-            name = os.path.basename(item.path)
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o755, dir_fd=current)
-                os.chown(
-                    name,
-                    item.status.st_uid,
-                    item.status.st_gid,
-                    dir_fd=current,
-                    follow_symlinks=False,
-                )
             try:
-                deeper = os.open(name, flags, dir_fd=current)
+                if snapshot.make_directory(item.path):
+                    snapshot.chown(item.path, item.status.st_uid, item.status.st_gid)
             except OSError as err:
                 raise OSError(
                     err.errno, f"{item.path} in it is no directory; put it right", base
                 ) from err
-            os.close(current)
-            current = deeper
-        yield current
-    finally:
-        os.close(current)
+        with snapshot.directory(directory) as descriptor:
+            yield descriptor
 
 
 def _write_list(kit: _Kit, base: str) -> None:
@@ -472,7 +462,7 @@ def _write_list(kit: _Kit, base: str) -> None:
     with open(room, "wb") as stream:
         os.fchmod(stream.fileno(), 0o600)
         stream.write(kit.text)
-    with own_directory(base, OWN) as own:
+    with _own_directory(base, OWN) as own:
         os.rename(room, os.path.basename(LIST), dst_dir_fd=own)
 
 

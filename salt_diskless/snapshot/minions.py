@@ -3,6 +3,7 @@ the public half leaves it."""
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import shutil
@@ -13,9 +14,12 @@ from dataclasses import dataclass, field
 from salt_diskless import tree
 from salt_diskless.cluster import Image, Node, Site
 from salt_diskless.disk import flush, write_all
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image import identity
 from salt_diskless.registry.answers import is_public_key
 from salt_diskless.snapshot import manage
+
+log = logging.getLogger(__name__)
 
 #: Where a minion has them, below its pki_dir, which the node binds from here.
 _PLACE = f"{manage.IDENTITY}/{os.path.basename(identity.MINION_KEYS)}"
@@ -102,27 +106,32 @@ def _bring_in(image: Image, nodes: list[Node], made: Mapping[str, Pair]) -> None
                     os.close(descriptor)
         flush([base])
         for node in lacking:
-            with manage.own_directory(manage.path_of(node), manage.IDENTITY) as own:
-                os.rename(f"{room}/{node.name}", os.path.basename(_PLACE), dst_dir_fd=own)
+            try:
+                with (
+                    Tree(manage.path_of(node), links=False) as snapshot,
+                    snapshot.directory(f"/{manage.IDENTITY}", make=0o700) as own,
+                ):
+                    os.rename(f"{room}/{node.name}", os.path.basename(_PLACE), dst_dir_fd=own)
+            except OSError as err:
+                # A node put something else there: the keys of the others do not wait for that.
+                path = f"{manage.path_of(node)}/{manage.IDENTITY}"
+                log.error("%s: cannot take a minion key (%s); remove it", path, err.strerror)
     finally:
         shutil.rmtree(room)
 
 
 def _lacks(node: Node) -> bool:
-    return not os.path.lexists(f"{manage.path_of(node)}/{_PLACE}")
+    with Tree(manage.path_of(node), links=False) as snapshot:
+        return snapshot.status(f"/{_PLACE}") is None
 
 
 def _public(node: Node) -> str | None:
     """Return a node's public key, or None where there is nothing that is one: the node is root
     there, so no link is followed, and nothing but a key is handed on."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with manage.own_directory(manage.path_of(node), f"{_PLACE}/minion", make=False) as own:
-            descriptor = os.open(os.path.basename(_PUBLIC), flags, dir_fd=own)
-            try:
-                text = os.read(descriptor, _MOST).decode("ascii", "replace")
-            finally:
-                os.close(descriptor)
+        with Tree(manage.path_of(node), links=False) as snapshot:
+            found = snapshot.read(f"/{_PLACE}/{_PUBLIC}", _MOST)
     except OSError:
         return None
+    text = (found or b"").decode("ascii", "replace")
     return text if is_public_key(text) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from salt_diskless.cluster import Node
 from salt_diskless.disk import write_all
+from salt_diskless.files.beneath import Found, Tree
 from salt_diskless.snapshot.entries import Placed
 
 #: Larger files are copied from the version each time and not held in memory.
@@ -23,7 +25,8 @@ _MACHINES = uuid.UUID("2f1e7d0a-8f0b-5c9e-9a51-6d2b0d6f7c11")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file, directory or link; ``content`` is None when it is copied from ``origin``."""
+    """One file, directory or link; ``content`` is None when it is copied from the version, whose
+    tree is ``origin``."""
 
     path: str
     origin: str
@@ -34,14 +37,8 @@ class Item:
 
 def read(tree: str, entry: Placed) -> list[Item]:
     """Return what an entry holds in a version: itself first, and all below it."""
-    items = [_item(tree, entry.path)]
-    if entry.kind == "d":
-        for directory, names, files in os.walk(tree + entry.path):
-            names.sort()
-            below = directory.removeprefix(tree)
-            links = [name for name in names if os.path.islink(f"{directory}/{name}")]
-            items += [_item(tree, f"{below}/{name}") for name in sorted({*names, *files, *links})]
-    return items
+    with Tree(tree or "/", links=False) as version:
+        return [_item(version, found) for found in version.walk(entry.path)]
 
 
 def parents(tree: str, entries: Iterable[Placed]) -> list[Item]:
@@ -50,7 +47,8 @@ def parents(tree: str, entries: Iterable[Placed]) -> list[Item]:
     for entry in entries:
         parts = entry.path.split("/")
         above |= {"/".join(parts[:depth]) for depth in range(2, len(parts))}
-    return [_item(tree, path) for path in sorted(above)]
+    with Tree(tree or "/", links=False) as version:
+        return [_item(version, next(version.walk(path))) for path in sorted(above)]
 
 
 def write(base: str, items: Iterable[Item], node: Node) -> None:
@@ -82,19 +80,18 @@ def own_content(path: str, node: Node) -> bytes | None:
     return None
 
 
-def _item(tree: str, path: str) -> Item:
-    full = tree + path
-    status = os.lstat(full)
+def _item(version: Tree, found: Found) -> Item:
+    status = found.status
     content: bytes | None = None
     if stat.S_ISLNK(status.st_mode):
-        content = os.fsencode(os.readlink(full))
+        content = os.readlink(found.name, dir_fd=found.parent)
     elif stat.S_ISREG(status.st_mode) and status.st_size <= _HELD:
-        with open(full, "rb") as stream:
-            content = stream.read()
-    return Item(path, full, status, content, tuple(_xattrs(full)))
+        content = version.read(found.path, _HELD)
+    path = os.fsdecode(found.path)
+    return Item(path, version.top, status, content, tuple(_xattrs(found.full)))
 
 
-def _xattrs(full: str) -> Iterator[tuple[str, bytes]]:
+def _xattrs(full: bytes) -> Iterator[tuple[str, bytes]]:
     with contextlib.suppress(OSError):
         for name in os.listxattr(full, follow_symlinks=False):
             yield name, os.getxattr(full, name, follow_symlinks=False)
@@ -105,7 +102,11 @@ def _write_file(full: str, item: Item, node: Node) -> None:
     if content is None:
         content = item.content
     if content is None:
-        shutil.copyfile(item.origin, full, follow_symlinks=False)
+        with Tree(item.origin, links=False) as version, version.opened(item.path) as source:
+            if source is None:
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), item.path)
+            with open(full, "xb") as stream:
+                shutil.copyfileobj(source, stream, 1 << 20)
         return
     descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
