@@ -14,6 +14,7 @@ import salt.utils.files
 from salt.exceptions import CommandExecutionError
 
 from salt_diskless import preflight
+from salt_diskless.adapter import arguments
 from salt_diskless.cluster import Cluster, ClusterError, DisklessError, Site, parse
 from salt_diskless.platform import Platform
 from salt_diskless.platform import of as platform_of
@@ -159,9 +160,27 @@ def salt_error() -> Iterator[None]:
 
 
 def execution(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate an execution function: the project's errors become Salt's, and modes are what the
-    project says, whatever the umask of the admin's shell is."""
+    """Decorate an execution function: its arguments are checked, the project's errors become
+    Salt's, and modes are what the project says, whatever the umask of the admin's shell is."""
+    return _guarded(arguments.checked(function))
 
+
+def reading(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate an execution function that only reads: as :func:`execution`, and its errors do not
+    talk of changes."""
+    inner = arguments.checked(function)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return inner(*args, **kwargs)
+        except ClusterError as err:
+            raise DisklessError(err.described()) from err
+
+    return _guarded(checked)
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with salt_error(), salt.utils.files.set_umask(0o022), _uncollected():
@@ -171,14 +190,14 @@ def execution(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def runner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a function of a runner: the project's errors become Salt's. Salt puts ``__user__``
-    into the globals of the function that it calls, so these are the runner's own, and not this
-    module's."""
-    errors = salt_error
+    """Decorate a function of a runner: its arguments are checked, and the project's errors become
+    Salt's. Salt puts ``__user__`` into the globals of the function that it calls, so these are the
+    runner's own, and not this module's."""
+    errors, checked = salt_error, arguments.checked(function)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with errors():
-            return function(*args, **kwargs)
+            return checked(*args, **kwargs)
 
     name, closure = function.__name__, wrapped.__closure__
     return functools.wraps(function)(

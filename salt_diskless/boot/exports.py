@@ -137,6 +137,10 @@ class Edited:
                 location, (block for block in roots[location] if block[0] <= address <= block[1])
             )
 
+    def has(self, name: str) -> bool:
+        """Return whether a node of this name is in the file."""
+        return any(f"/{kind}/{name} ".encode() in self.text for kind in ("snapshot", "swap"))
+
     def take(self, name: str) -> bool:
         """Take a node of this name out of the file, and tell whether it was there."""
         there = False

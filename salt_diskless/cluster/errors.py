@@ -40,10 +40,15 @@ class ClusterError(DisklessError):
 
     def __init__(self, problems: Iterable[Problem], where: str = "in the pillar"):
         self.problems = tuple(problems)
+        self.where = where
+        super().__init__(self.described(", nothing was changed"))
+
+    def described(self, more: str = "") -> str:
+        """Return all problems; ``more`` is what came of them."""
         count = len(self.problems)
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         noun = "problem" if count == 1 else "problems"
-        super().__init__(f"{count} {noun} {where}, nothing was changed:\n{lines}")
+        return f"{count} {noun} {self.where}{more}:\n{lines}"
 
 
 def shown(value: object) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+from netaddr import IPAddress, valid_ipv4
 
 #: As many nodes as the project is made for.
 MOST_NODES = 100_000
@@ -145,6 +147,45 @@ def fold(names: Iterable[str]) -> str:
     """Return ``names`` as one node set, e.g. ``node[001-127,129]``; names with other characters
     than a node set has are listed as they are."""
     return _fold(tuple(sorted(names)))
+
+
+def filled(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not empty: Salt shows an empty list or mapping as a heading with nothing."""
+    return {key: value for key, value in shown.items() if value not in (None, "", [], {}, ())}
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that counts numbers: io2 comes before io10."""
+    return [
+        (0, int(part), part) if part.isdecimal() else (1, 0, part)
+        for part in re.findall(r"[0-9]+|[^0-9]+", name)
+    ]
+
+
+def folded(groups: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return what is alike to the names that it is of, folded."""
+    found: dict[str, list[str]] = {}
+    for what, name in groups:
+        found.setdefault(what, []).append(name)
+    return {what: fold(names) for what, names in sorted(found.items())}
+
+
+def fold_addresses(addresses: Collection[str]) -> str:
+    """Return addresses as ranges: ``10.8.226.1-10.8.226.64,10.8.226.70``. What is no address is
+    listed as it is."""
+    numbers = sorted({int(IPAddress(one)) for one in addresses if valid_ipv4(one)})
+    others = sorted({one for one in addresses if not valid_ipv4(one)}, key=natural)
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    texts = [
+        str(IPAddress(first)) + (f"-{IPAddress(last)}" if last > first else "")
+        for first, last in runs
+    ]
+    return ",".join([*texts, *others])
 
 
 @functools.lru_cache(maxsize=4)

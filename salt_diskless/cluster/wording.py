@@ -16,9 +16,15 @@ def part(name: Any) -> str:
     return name if isinstance(name, str) and name.isprintable() else shown(name)
 
 
+#: More names than that make no sentence.
+_MOST = 20
+
+
 def listed(names: Iterable[Any]) -> str:
-    """Return names for a message."""
-    return ", ".join(part(name) for name in names) or "there is none"
+    """Return names for a message; of many only the first ones."""
+    every = [*names]
+    more = f" and {len(every) - _MOST} more" if len(every) > _MOST else ""
+    return ", ".join(part(name) for name in every[:_MOST]) + more or "there is none"
 
 
 def nearest(name: str, known: Iterable[Any]) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 from salt_diskless.boot.roots import Squashfs
 from salt_diskless.cluster import DisklessError, Image, Site
+from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
 
 NAME = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]+)?")
@@ -129,7 +130,7 @@ def find(image: Image, name: str) -> Version:
     if version is None:
         known = ", ".join(version.name for version in versions(image)) or "none"
         raise DisklessError(
-            f"diskless:images:{image.name}: found no version {name!r}; there are: {known}"
+            f"diskless:images:{image.name}: found no version {shown(name)}; there are: {known}"
         )
     return version
 

@@ -9,13 +9,15 @@ from salt.exceptions import CommandExecutionError
 
 import salt_diskless
 from salt_diskless import adapter
+from salt_diskless.adapter import arguments
 from salt_diskless.boot import dhcpd
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
-from salt_diskless.cluster.ranges import fold
+from salt_diskless.cluster.ranges import filled, fold
+from salt_diskless.cluster.wording import nearest
 from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
-from salt_diskless.services import tftp
+from salt_diskless.services import nfs, tftp
 from salt_diskless.watch import progress
 
 if TYPE_CHECKING:
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 
 __virtualname__ = "diskless"
 
+_ROLES = ("server", "golden", "master")
 
-@adapter.execution
+
+@adapter.reading
 def validate() -> dict[str, Any]:
     """
     Check the pillar, and on a boot server also the machine: its interfaces, file systems and paths.
@@ -72,6 +76,15 @@ def problem(role: str = "server", image: str | None = None, live: bool = False) 
         salt-call diskless.problem
     """
     try:
+        with adapter.salt_error():
+            for name, value, kind in (
+                ("role", role, str),
+                ("image", image, str | None),
+                ("live", live, bool),
+            ):
+                arguments.check(name, value, kind)
+            if role not in _ROLES:
+                raise DisklessError(f"role: found {shown(role)}; {nearest(role, _ROLES)}")
         if role == "master":
             __salt__["diskless_golden.orchestration"](image, live)
             return ""
@@ -89,7 +102,7 @@ def problem(role: str = "server", image: str | None = None, live: bool = False) 
     return ""
 
 
-@adapter.execution
+@adapter.reading
 def servers() -> list[str]:
     """
     Return the minion ids of all boot servers, for the master's orchestrations.
@@ -103,7 +116,7 @@ def servers() -> list[str]:
     return list(adapter.cluster(__pillar__).servers)
 
 
-@adapter.execution
+@adapter.reading
 def plan() -> dict[str, Any]:
     """
     Return what ``state.apply diskless`` would change in snapshots, swap files and
@@ -127,13 +140,13 @@ def plan() -> dict[str, Any]:
     return {name: change for name, change in changes.items() if change}
 
 
-@adapter.execution
-def status(minions: Mapping[str, float] | None = None) -> dict[str, Any]:
+@adapter.reading
+def status(minions: Any = None) -> dict[str, Any]:
     """
     Return what this boot server has: its services, and for each image the published version, its
     nodes, and what they said last while they booted (``boots``: sentence to nodes); how the exports
     differ from the pillar; and the nodes for which somebody has put a file of his own into the TFTP
-    root (``01-`` and the MAC), which the loader takes instead.
+    root (``01-`` and the MAC), which the loader takes instead. What is empty is left out.
 
     Below ``nodes`` is how far the nodes got, those folded that share it: ``stage`` (``unseen``,
     ``dhcp``, ``loader``, ``kernel``, ``root``, ``up``), ``version``, and ``since``, the times
@@ -155,21 +168,24 @@ def status(minions: Mapping[str, float] | None = None) -> dict[str, Any]:
     images = {}
     for image in site.images.values():
         version = published(image)
-        images[image.name] = {
-            "published": version.name if version else None,
-            "nodes": fold(node.name for node in site.nodes_of(image)),
-            "boots": {said: fold(nodes) for said, nodes in stages(image).items()},
-        }
-    return {
+        images[image.name] = filled(
+            {
+                "published": version.name if version else None,
+                "nodes": fold(node.name for node in site.nodes_of(image)),
+                "boots": {said: fold(nodes) for said, nodes in stages(image).items()},
+            }
+        )
+    status = {
         "services": {
             service: __salt__["service.status"](service)
             for service in (names.dhcp_service, names.tftp_service, names.nfs_service)
         },
         "images": images,
         "nodes": progress.folded(site, progress.reached(site, started)),
-        "drift": __salt__["diskless_nfs.list"](ask=False)["drift"],
+        "drift": nfs.drift(site, names).as_dict(),
         "overridden": tftp.overridden(site, names),
     }
+    return filled(status)
 
 
 def _times(given: object) -> dict[str, float]:
@@ -201,7 +217,7 @@ def version() -> str:
     return salt_diskless.__version__
 
 
-@adapter.execution
+@adapter.reading
 def platform() -> dict[str, Any]:
     """
     Return what this distribution calls its packages, services and files, with the pillar's
@@ -216,7 +232,7 @@ def platform() -> dict[str, Any]:
     return adapter.platform(__grains__, __pillar__).as_dict()
 
 
-@adapter.execution
+@adapter.reading
 def site() -> dict[str, Any]:
     """
     Return what the SLS need of this boot server: its interfaces that nodes boot on, the locations

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
 from salt_diskless.boot import dhcpd as text
+from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster.errors import shown
 from salt_diskless.services import dhcpd, nodes, told
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 __virtualname__ = "diskless_dhcpd"
 
 
-@adapter.execution
+@adapter.reading
 def render() -> str:
     """
     Return the ``dhcpd.conf`` that the pillar asks for.
@@ -31,7 +34,7 @@ def render() -> str:
     return text.render(adapter.site(__pillar__, __opts__), names.key_file).decode()
 
 
-@adapter.execution
+@adapter.reading
 def check(path: str | None = None) -> str:
     """
     Have dhcpd check a configuration, and return what it says; it fails when dhcpd refuses.
@@ -45,10 +48,13 @@ def check(path: str | None = None) -> str:
 
         salt-call diskless_dhcpd.check
     """
-    return dhcpd.check(path or adapter.platform(__grains__, __pillar__).dhcp_config)
+    file = path or adapter.platform(__grains__, __pillar__).dhcp_config
+    if not os.path.isfile(file):
+        raise DisklessError(f"path: found no file {shown(file)}; give one, or nothing")
+    return dhcpd.check(file)
 
 
-@adapter.execution
+@adapter.reading
 def leases() -> dict[str, dict[str, str]]:
     """
     Return the leases of the discovery ranges that dhcpd has given out: address to MAC, state, end.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.image import keys as ssh_keys
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __virtualname__ = "diskless_golden"
 
 
-@adapter.execution
+@adapter.reading
 def plan() -> dict[str, list[str]]:
     """
     Return what the images that are taken from this machine have it have: ``images``, ``packages``,
@@ -38,7 +39,7 @@ def plan() -> dict[str, list[str]]:
     return {"images": [image.name for image in images], **wanted}
 
 
-@adapter.execution
+@adapter.reading
 def host_keys() -> list[str]:
     """
     Return the public host keys of this machine's ssh server.
@@ -80,7 +81,7 @@ def authorize(user: str, keys: dict[str, str]) -> bool:
     return ssh_keys.authorize(user, keys, sorted(readers), rrsync)
 
 
-@adapter.execution
+@adapter.reading
 def orchestration(image: str | None = None, live: bool = False) -> list[dict[str, Any]]:
     """
     Return what ``diskless.orch.golden`` deals with: for each image that is taken from a machine
@@ -108,7 +109,7 @@ def orchestration(image: str | None = None, live: bool = False) -> list[dict[str
     }
     if image is not None and image not in machines:
         raise DisklessError(
-            f"image: found {image!r}, which is taken from no golden machine; "
+            f"image: found {shown(image)}, which is taken from no golden machine; "
             f"{nearest(str(image), machines)}"
         )
     wanted = [name for name in machines if image is None or name == image]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import kernels as kernel_lists
 from salt_diskless.image import keys, needs, sources, squashfs, versions
@@ -99,7 +100,7 @@ def sync(
     return done
 
 
-@adapter.execution
+@adapter.reading
 def tools() -> list[str]:
     """
     Return the packages that this boot server needs beside ``image_packages``, because of where
@@ -117,7 +118,7 @@ def tools() -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-@adapter.execution
+@adapter.reading
 def list_() -> dict[str, dict[str, Any]]:
     """
     Return the images: what ``pxeos -l`` gave, and their kernel, versions and nodes; below
@@ -151,7 +152,7 @@ def list_() -> dict[str, dict[str, Any]]:
     return listed
 
 
-@adapter.execution
+@adapter.reading
 def show(name: str, version: str | None = None, check: bool = False) -> dict[str, Any]:
     """
     Return what is known of one version: when, from where, its kernel, every kernel that it serves
@@ -216,7 +217,7 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
     return found
 
 
-@adapter.execution
+@adapter.reading
 def diff(name: str, old: str, new: str | None = None) -> dict[str, Any]:
     """
     Return what differs between two versions: below ``packages`` those that were added, removed and
@@ -246,7 +247,7 @@ def diff(name: str, old: str, new: str | None = None) -> dict[str, Any]:
     }
 
 
-@adapter.execution
+@adapter.reading
 def kernels(name: str) -> dict[str, dict[str, Any]]:
     """
     Return the kernels in an image's published version, newest first: release to whether it is
@@ -394,7 +395,7 @@ def key() -> str:
 
 
 @adapter.execution
-def pin(minion: str, host_keys: list[str]) -> bool:
+def pin(minion: str, host_keys: list[Any]) -> bool:
     """
     Have ssh on this boot server know a golden machine by these host keys and no others; return
     whether that is new.
@@ -474,7 +475,7 @@ def _images(name: str | None) -> list[Image]:
         return list(images.values())
     if name not in images:
         raise DisklessError(
-            f"diskless:images: found no image {name!r} on this boot server, only: "
+            f"diskless:images: found no image {shown(name)} on this boot server, only: "
             f"{', '.join(images) or 'none'}"
         )
     return [images[name]]

@@ -18,7 +18,7 @@ __virtualname__ = "diskless_nfs"
 __func_alias__ = {"list_": "list", "apply_": "apply"}
 
 
-@adapter.execution
+@adapter.reading
 def render() -> str:
     """
     Return the file below ``exports.d`` that the pillar asks for.
@@ -32,7 +32,7 @@ def render() -> str:
     return text.render(nfs.wanted(adapter.site(__pillar__, __opts__))).decode()
 
 
-@adapter.execution
+@adapter.reading
 def list_(ask: bool = True) -> dict[str, Any]:
     """
     Return what is really exported: exportfs's table below ``exported`` (path to clients and their

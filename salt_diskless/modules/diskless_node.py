@@ -4,6 +4,7 @@ are, and their power."""
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import salt.version
 
 from salt_diskless import adapter, preflight
-from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster import DisklessError, schema
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.names import given
 from salt_diskless.cluster.ranges import fold
@@ -30,7 +31,7 @@ __virtualname__ = "diskless_node"
 __func_alias__ = {"list_": "list"}
 
 
-@adapter.execution
+@adapter.reading
 def list_() -> dict[str, dict[str, str | None]]:
     """
     Return the nodes that this boot server serves, whether the pillar lists them or they were added
@@ -45,7 +46,7 @@ def list_() -> dict[str, dict[str, str | None]]:
     return served.served_nodes(adapter.platform(__grains__, __pillar__))
 
 
-@adapter.execution
+@adapter.reading
 def show(name: str) -> dict[str, str | None]:
     """
     Return what this boot server serves a node: its MAC and address, image and version, and below
@@ -61,7 +62,7 @@ def show(name: str) -> dict[str, str | None]:
 
 
 @adapter.execution
-def add(nodes: Mapping[str, Any], keys: bool = False, number: int | None = None) -> dict[str, Any]:
+def add(nodes: Any, keys: bool = False, number: int | None = None) -> dict[str, Any]:
     """
     Serve nodes beside those that are served already: write their loaders' files, snapshots,
     exports and DHCP hosts, and have exportfs and the running dhcpd take them, without a restart.
@@ -108,7 +109,8 @@ def add(nodes: Mapping[str, Any], keys: bool = False, number: int | None = None)
 def remove(names: list[str] | str, number: int | None = None) -> dict[str, Any]:
     """
     Serve nodes no more: take their loaders' files, exports and DHCP hosts away. Their snapshots
-    stay. What the pillar still lists comes back with the next ``state.apply diskless``.
+    stay. What the pillar still lists comes back with the next ``state.apply diskless``. A name that
+    this server has never served is an error, and then none is removed.
 
     names
         A node set, or a list of names.
@@ -130,10 +132,20 @@ def remove(names: list[str] | str, number: int | None = None) -> dict[str, Any]:
     except ValueError as err:
         raise DisklessError(f"names: found {shown(names)}; {err}") from err
     told_by = None if number is None else (_number(number), dict.fromkeys(wanted))
-    return served.remove(wanted, adapter.platform(__grains__, __pillar__), told_by)
+    images = adapter.cluster_of(__pillar__, {}).images.values()
+
+    def was_served(name: str) -> bool:
+        # A snapshot stays when its node goes. The registry may say everything twice.
+        return number is not None or any(
+            schema.is_host_name(name) and os.path.isdir(f"{image.location}/snapshot/{name}")
+            for image in images
+        )
+
+    platform = adapter.platform(__grains__, __pillar__)
+    return served.remove(wanted, platform, told_by, was_served)
 
 
-@adapter.execution
+@adapter.reading
 def progress(names: list[str] | str) -> dict[str, dict[str, Any]]:
     """
     Return how far nodes got in their last boot: name to ``stage`` and ``version``, as
@@ -157,7 +169,7 @@ def progress(names: list[str] | str) -> dict[str, dict[str, Any]]:
 
 @adapter.execution
 def power(
-    action: str, names: list[str] | str, force: bool = False, pxe: bool = False
+    action: str | bool, names: list[str] | str, force: bool = False, pxe: bool = False
 ) -> dict[str, Any]:
     """
     Tell the BMCs of nodes something, by the functions of Salt's extension saltext.bmc (Redfish or
@@ -203,7 +215,7 @@ def power(
     }
 
 
-@adapter.execution
+@adapter.reading
 def waiting() -> dict[str, dict[str, str]]:
     """
     Return the machines that are no nodes and wait to be registered: MAC to address, serial number,
@@ -249,13 +261,16 @@ def reject(macs: list[str] | str) -> dict[str, Any]:
 
 
 @adapter.execution
-def forget(macs: list[str] | str) -> dict[str, Any]:
+def forget(macs: list[str] | str, number: int | None = None) -> dict[str, Any]:
     """
     Forget what was decided about machines, and that they were seen: they are told nothing any more,
     and the next time that one asks, it is new.
 
     macs
         MACs of machines.
+    number
+        How far the registry has counted, when it tells: then a machine that is not known is no
+        error.
 
     CLI Example:
 
@@ -263,7 +278,8 @@ def forget(macs: list[str] | str) -> dict[str, Any]:
 
         salt-call diskless_node.forget 52:54:00:99:99:01
     """
-    forgotten = served.forget(_macs(macs), adapter.platform(__grains__, __pillar__))
+    required = number is None or not _number(number)
+    forgotten = served.forget(_macs(macs), adapter.platform(__grains__, __pillar__), required)
     return {"forgotten": forgotten} if forgotten else {}
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import expand
+from salt_diskless.cluster.wording import nearest
 from salt_diskless.snapshot import manage, minions
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ __virtualname__ = "diskless_snapshot"
 __func_alias__ = {"list_": "list", "apply_": "apply"}
 
 
-@adapter.execution
+@adapter.reading
 def list_() -> dict[str, Any]:
     """
     Return the snapshots below ``nodes`` (path, whether it is there, entries that it has not), and
@@ -33,7 +35,7 @@ def list_() -> dict[str, Any]:
     return {"nodes": manage.listed(site), "unused": manage.unused(site)}
 
 
-@adapter.execution
+@adapter.reading
 def usage(nodes: str | None = None) -> dict[str, int]:
     """
     Return the bytes that snapshots take on the disk, by node.
@@ -51,10 +53,13 @@ def usage(nodes: str | None = None) -> dict[str, int]:
     try:
         names = list(site.nodes) if nodes is None else expand(nodes)
     except ValueError as err:
-        raise DisklessError(f"found {nodes!r}; give a node set ({err})") from err
+        raise DisklessError(f"nodes: found {shown(nodes)}; give a node set ({err})"[:1000]) from err
     unknown = [name for name in names if name not in site.nodes]
     if unknown:
-        raise DisklessError(f"diskless:nodes: found no {unknown[0]!r} that boots from this server")
+        raise DisklessError(
+            f"diskless:nodes: found no {shown(unknown[0])} that boots from this server; "
+            f"{nearest(unknown[0], site.nodes)}"
+        )
     return {name: manage.usage(site.nodes[name]) for name in names}
 
 

@@ -14,7 +14,7 @@ __virtualname__ = "diskless_swap"
 __func_alias__ = {"list_": "list", "apply_": "apply"}
 
 
-@adapter.execution
+@adapter.reading
 def list_() -> dict[str, Any]:
     """
     Return the file of each node that swaps over NFS: its path, the bytes that it is to have and

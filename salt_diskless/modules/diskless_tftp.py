@@ -17,7 +17,7 @@ __virtualname__ = "diskless_tftp"
 __func_alias__ = {"list_": "list", "apply_": "apply"}
 
 
-@adapter.execution
+@adapter.reading
 def render(node: str | None = None) -> dict[str, str]:
     """
     Return the text files that the TFTP root must hold, path to content.
@@ -42,7 +42,7 @@ def render(node: str | None = None) -> dict[str, str]:
     return {path: texts[path]}
 
 
-@adapter.execution
+@adapter.reading
 def list_() -> dict[str, dict[str, str | None]]:
     """
     Return the node files on the disk: file name to its node, image and version, and the kernel that

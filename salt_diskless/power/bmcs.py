@@ -51,8 +51,8 @@ def nodes_of(site: Site, names: Sequence[str] | str, bmc: bool = True) -> list[N
     unknown = [str(name) for name in wanted if name not in site.nodes]
     if unknown or not wanted:
         raise DisklessError(
-            f"names: found {fold(unknown) or 'nothing'}; give nodes of this boot server "
-            f"({site.server.name})"
+            f"names: found {fold(unknown)[:500] or 'nothing'}; give nodes of this boot server "
+            f"({site.server.name}); {nearest(unknown[0] if unknown else '', site.nodes)}"
         )
     nodes = [site.nodes[name] for name in wanted]
     without = [node.name for node in nodes if node.bmc is None]

@@ -6,7 +6,9 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.ranges import expand, fold
+from salt_diskless.cluster.wording import nearest
 from salt_diskless.registry import answers
 from salt_diskless.registry.answers import Answer
 from salt_diskless.registry.authority import Authority
@@ -137,6 +139,22 @@ def of(desk: Desk, names: Iterable[str], boots: Mapping[str, Any]) -> dict[str, 
                 **reached.get(node.name, {}),
             }
     return said
+
+
+def has_unknown(desk: Desk, shown: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether nobody knows some of the nodes that :func:`of` returned.
+
+    Raises :class:`DisklessError` when nobody knows any of them.
+    """
+    unknown = [name for name, one in shown.items() if one.get("state") == "unknown"]
+    if unknown and len(unknown) == len(shown):
+        with desk.store.read() as tx:
+            names = [*desk.listed.names, *(node.name for node in tx.nodes())]
+        raise DisklessError(
+            f"names: found {fold(unknown)[:500]}, which neither the pillar nor the registry has; "
+            f"{nearest(unknown[0], names)}"
+        )
+    return bool(unknown)
 
 
 def _reached(boots: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ from salt.exceptions import CommandExecutionError
 from salt_diskless import adapter, tree
 from salt_diskless.adapter import keys, minions, pillars
 from salt_diskless.cluster import ClusterError, DisklessError
+from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import keys as ssh_keys
 from salt_diskless.power import waves
@@ -201,7 +202,7 @@ def tell() -> dict[str, Any]:
 
 @adapter.runner
 def register(
-    mac: str,
+    mac: str | int,
     serial: str | None = None,
     asset: str | None = None,
     uuid: str | None = None,
@@ -256,7 +257,7 @@ def pending() -> list[dict[str, Any]]:
 
 @adapter.runner
 def accept(
-    machines: str | list[str],
+    machines: str | int | list[str | int],
     name: str,
     ip: str | None = None,
     profile: str | None = None,
@@ -300,7 +301,7 @@ def accept(
 
 
 @adapter.runner
-def reject(machines: str | list[str], test: bool = False) -> dict[str, Any]:
+def reject(machines: str | int | list[str | int], test: bool = False) -> dict[str, Any]:
     """
     Refuse machines: they are told so on their consoles, and no rule accepts them.
 
@@ -320,7 +321,7 @@ def reject(machines: str | list[str], test: bool = False) -> dict[str, Any]:
 
 
 @adapter.runner
-def forget(machines: str | list[str], test: bool = False) -> dict[str, Any]:
+def forget(machines: str | int | list[str | int], test: bool = False) -> dict[str, Any]:
     """
     Take machines and nodes out of the registry. A node is taken off its boot server, which keeps
     its snapshot; a machine that is still there may announce itself anew.
@@ -341,7 +342,7 @@ def forget(machines: str | list[str], test: bool = False) -> dict[str, Any]:
 
 
 @adapter.runner
-def replace(old: str, new: str, test: bool = False) -> dict[str, Any]:
+def replace(old: str | int, new: str | int, test: bool = False) -> dict[str, Any]:
     """
     Let a node have another MAC, because its board was swapped: it keeps its name, its address and
     its snapshot.
@@ -386,14 +387,17 @@ def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
     desk = _desk(test=True)
     if names is not None:
         wanted = decide.names_of(names)
-        return report.of(desk, wanted, _boots(desk) if ask else {})
+        known = report.of(desk, wanted, _boots(desk) if ask else {})
+        if report.has_unknown(desk, known):
+            __context__["retcode"] = 1
+        return known
     said = report.summary(desk)
     return {**said, "boots": _boots(desk)} if ask else said
 
 
 @adapter.runner
 def power(
-    action: str,
+    action: str | bool,
     names: str,
     wave: int = 16,
     timeout: int = 600,
@@ -541,7 +545,7 @@ def _paths(value: Any) -> list[str]:
     paths = value if isinstance(value, list | tuple) else str(value).split(",")
     for path in paths:
         if not isinstance(path, str) or not os.path.isabs(path):
-            raise DisklessError(f"{path}: found no absolute path; give one, of the master")
+            raise DisklessError(f"{shown(path)}: found no absolute path; give one, of the master")
     return list(paths)
 
 
@@ -580,7 +584,8 @@ def _tell(test: bool) -> dict[str, Any]:
 def _tell_one(server: str, function: str, argument: Any, number: int) -> Any:
     # What is added gets its minion's keys with that, and they are let in before it boots.
     adds = function == "diskless_node.add"
-    of_nodes = {"number": number} if adds or function == "diskless_node.remove" else {}
+    counted = ("diskless_node.remove", "diskless_node.forget")
+    of_nodes = {"number": number} if adds or function in counted else {}
     named = {**of_nodes, "keys": True} if adds else of_nodes
     try:
         answer = minions.call(__opts__, server, function, [argument], named)

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ from salt_diskless.cluster import (
 )
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.cluster.wording import nearest
 from salt_diskless.command import CommandFailed
 from salt_diskless.image.needs import needs_of
 from salt_diskless.image.serving import unserved
@@ -137,7 +139,10 @@ def add(
 
 
 def remove(
-    names: Iterable[str], platform: Platform, told_by: tuple[int, told.News] | None = None
+    names: Iterable[str],
+    platform: Platform,
+    told_by: tuple[int, told.News] | None = None,
+    was_served: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, object]:
     """Serve these nodes no more, and return the changes with nodes folded; below ``outdated`` is
     the service that has to be restarted. Snapshots stay.
@@ -147,10 +152,15 @@ def remove(
 
     told_by
         As for :func:`add`.
+    was_served
+        Return True for a node that is not served any more: to remove it again is no error.
+
+    Raises :class:`DisklessError` when this server has never served one of them.
     """
     names = list(names)
     with alone():
         served = _read(platform)
+        _check_names(names, served, was_served)
         _note(names, told_by)
         gone: dict[str, hosts.Host | None] = {}
         paths, half_gone = [], False
@@ -176,6 +186,22 @@ def remove(
     changes: dict[str, object] = {"removed": {"nodes": fold(gone)}}
     changes |= {"outdated": service} if read else {}
     return changes | ({"warnings": served.warnings} if served.warnings else {})
+
+
+def _check_names(names: Iterable[str], served: _Served, was_served: Callable[[str], bool]) -> None:
+    """Raise :class:`DisklessError` for names that are none of this server's nodes'."""
+    unknown = []
+    for name in names:
+        host = hosts.served(served.config, name=name)
+        if (host is None or host.name != name) and not (
+            served.exports.has(name) or was_served(name)
+        ):
+            unknown.append(name)
+    if unknown:
+        close = nearest(unknown[0], hosts.hosts(served.config))
+        raise DisklessError(
+            f"names: found {fold(unknown)[:500]}, which this boot server does not serve; {close}"
+        )
 
 
 def _files_of(name: str, served: _Served, platform: Platform) -> list[str]:
@@ -264,9 +290,13 @@ def served_nodes(platform: Platform) -> dict[str, dict[str, str | None]]:
 
 def show(name: str, platform: Platform) -> dict[str, str | None]:
     """Return what a node is served. Raises :class:`DisklessError` for one that is not served."""
-    host = hosts.served(tree.read(platform.dhcp_config, _ABOUT) or b"", name=name)
+    config = tree.read(platform.dhcp_config, _ABOUT) or b""
+    host = hosts.served(config, name=name)
     if host is None:
-        raise DisklessError(f"{platform.dhcp_config}: found no node {name!r} that is served")
+        raise DisklessError(
+            f"{platform.dhcp_config}: found no node {shown(name)} that is served; "
+            f"{nearest(name, hosts.hosts(config))}"
+        )
     file = tree.read(_file(platform, host.ip))
     return {
         "mac": host.mac,
@@ -287,12 +317,25 @@ def reject(macs: Iterable[str], platform: Platform) -> list[str]:
         return answers.give(platform, macs, pxelinux.REJECTED)
 
 
-def forget(macs: Iterable[str], platform: Platform) -> list[str]:
+def forget(macs: Iterable[str], platform: Platform, required: bool = False) -> list[str]:
     """Have machines be told nothing any more, and forget that they were seen; return those of which
-    anything was known."""
+    anything was known.
+
+    required
+        Raise :class:`DisklessError` for machines of which nothing was ever known.
+    """
     macs = list(macs)
     with alone(), store.opened() as known:
-        return sorted({*answers.withdraw(platform, macs), *known.forget(macs)})
+        found = sorted({*answers.withdraw(platform, macs), *known.forget(macs)})
+        unknown = [mac for mac in macs if mac not in found and not known.was_forgotten(mac)]
+        known.note_forgotten(found, time.time())
+    if required and unknown:
+        done = f"; forgotten: {', '.join(found)}" if found else ""
+        raise DisklessError(
+            f"macs: found {', '.join(unknown[:20])}, which this boot server has never seen; give "
+            f"MACs that diskless_node.waiting shows{done}"
+        )
+    return found
 
 
 def macs(given: Iterable[object]) -> list[str]:

@@ -11,7 +11,9 @@ from salt_diskless import tree
 from salt_diskless.boot import pxelinux
 from salt_diskless.boot.roots import Roots
 from salt_diskless.cluster import DisklessError, Image, Site
+from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.cluster.wording import nearest
 from salt_diskless.image import squashfs
 from salt_diskless.image.needs import check_versions
 from salt_diskless.image.versions import (
@@ -284,7 +286,10 @@ def node_path(site: Site, platform: Platform, name: str) -> str:
     """Return the path of one node's file. Raises :class:`DisklessError` for an unknown node."""
     node = site.nodes.get(name)
     if node is None:
-        raise DisklessError(f"diskless:nodes: found no node {name!r} that boots from this server")
+        raise DisklessError(
+            f"diskless:nodes: found no node {shown(name)} that boots from this server; "
+            f"{nearest(name, site.nodes)}"
+        )
     return f"{platform.tftp_root}/{pxelinux.CONFIG}/{pxelinux.hex_name(node.ip)}"
 
 

@@ -24,11 +24,12 @@ CREATE TABLE IF NOT EXISTS machines (
     mac TEXT PRIMARY KEY, ip TEXT NOT NULL, seen REAL NOT NULL,
     dhcp REAL, loader REAL, kernel REAL, version TEXT NOT NULL DEFAULT '', asked REAL,
     serial TEXT NOT NULL DEFAULT '', asset TEXT NOT NULL DEFAULT '', uuid TEXT NOT NULL DEFAULT '',
-    told REAL, told_as TEXT
+    told REAL, told_as TEXT, offered REAL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS machines_ip ON machines (ip);
 CREATE INDEX IF NOT EXISTS machines_seen ON machines (seen);
 CREATE TABLE IF NOT EXISTS place (cursor TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS forgotten (mac TEXT PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -39,10 +40,12 @@ class Machine:
     seen
         When it was heard of last.
     dhcp, loader, kernel, asked
-        When dhcpd offered it an address, when it fetched its loader and its kernel (of that
-        ``version``), and when it asked what was decided about it.
+        When dhcpd offered it the address that it then took, when it fetched its loader and its
+        kernel (of that ``version``), and when it asked what was decided about it.
     told, told_as
         When an event told of it, and what of it.
+    offered
+        When dhcpd offered it an address that it has not taken from this server since.
     """
 
     mac: str
@@ -58,6 +61,7 @@ class Machine:
     uuid: str = ""
     told: float | None = None
     told_as: str | None = None
+    offered: float | None = None
 
     @property
     def known(self) -> str:
@@ -75,6 +79,7 @@ def opened() -> Iterator[Store]:
             sqlite3.connect(PATH, timeout=30, isolation_level=None)
         ) as database:
             database.executescript(_SCHEMA)
+            _upgrade(database)
             database.execute("BEGIN IMMEDIATE")
             with database:
                 yield Store(database)
@@ -83,6 +88,15 @@ def opened() -> Iterator[Store]:
             f"{PATH}: {err}; it holds what was seen of machines and nothing else: when it is "
             "spoilt, remove it"
         ) from err
+
+
+def _upgrade(database: sqlite3.Connection) -> None:
+    """Add the column that a store of an earlier release lacks."""
+    columns = {row[1] for row in database.execute("PRAGMA table_info(machines)")}
+    if "offered" not in columns:
+        with contextlib.suppress(sqlite3.OperationalError):
+            # Another process may have done it just now.
+            database.execute("ALTER TABLE machines ADD COLUMN offered REAL")
 
 
 class Store:
@@ -129,6 +143,15 @@ class Store:
                 found.append(mac)
         return found
 
+    def note_forgotten(self, macs: Iterable[str], now: float) -> None:
+        """Note machines that were forgotten, so that forgetting them again is no error."""
+        self._db.executemany("REPLACE INTO forgotten VALUES (?, ?)", [(mac, now) for mac in macs])
+
+    def was_forgotten(self, mac: str) -> bool:
+        """Return whether a machine was forgotten before."""
+        row = self._db.execute("SELECT 1 FROM forgotten WHERE mac = ?", (mac,)).fetchone()
+        return row is not None
+
     def _take(self, seen: Seen, time: float) -> None:
         if seen.what in ("offer", "ack"):
             self._db.execute(
@@ -140,7 +163,14 @@ class Store:
                 (seen.mac, seen.ip, time),
             )
             if seen.what == "offer":
-                self._db.execute("UPDATE machines SET dhcp = ? WHERE mac = ?", (time, seen.mac))
+                self._db.execute("UPDATE machines SET offered = ? WHERE mac = ?", (time, seen.mac))
+                return
+            # A system that renews its lease gets no offer before.
+            self._db.execute(
+                "UPDATE machines SET dhcp = offered, offered = NULL "
+                "WHERE mac = ? AND offered IS NOT NULL",
+                (seen.mac,),
+            )
             return
         # Who says whose file he wants has the address that dhcpd gave to that machine.
         who = "WHERE ip = ? AND (mac = ? OR ? = '')"
@@ -154,6 +184,7 @@ class Store:
 
     def _prune(self, now: float) -> None:
         self._db.execute("DELETE FROM machines WHERE seen < ?", (now - DAYS,))
+        self._db.execute("DELETE FROM forgotten WHERE time < ?", (now - DAYS,))
         self._db.execute(
             "DELETE FROM machines WHERE mac IN "
             "(SELECT mac FROM machines ORDER BY seen DESC LIMIT -1 OFFSET ?)",

@@ -41,7 +41,7 @@ def version(lab: Lab) -> str:
 
 def boots(lab: Lab) -> dict[str, str]:
     """Return what the boot server knows of how far its nodes got."""
-    return lab.server.salt_call("diskless.status")["images"]["debian"]["boots"]
+    return lab.server.salt_call("diskless.status")["images"]["debian"].get("boots", {})
 
 
 def test_each_cause_is_said_and_when_it_is_gone_the_node_goes_on(lab: Lab, version: str):

@@ -299,6 +299,58 @@ def test_a_real_tftpds_lines_tell_what_a_machine_said_and_how_far_a_node_got(
         assert stage_of(call) == "kernel"
 
 
+def test_an_offer_that_was_not_taken_is_no_step(salt_call, served, journal, monkeypatch):
+    call = salt_call(served)
+    monkeypatch.setitem(call.modules.pack["__salt__"], "service.status", lambda name: True)
+    mac = "52:54:00:77:00:01"
+    journal.add(
+        f"DHCPDISCOVER from {mac} via dl0", f"DHCPOFFER on 10.77.0.11 to {mac} via dl0", ago=900
+    )
+    (group,) = call.modules["diskless.status"]()["nodes"]
+    assert group == {"nodes": "node[001-003]", "stage": "unseen"}
+    # A system that is up renews its lease; that is no step either.
+    journal.add("DHCPACK on 10.77.0.12 to 52:54:00:77:00:02 via dl0", ago=800)
+    assert len(call.modules["diskless.status"]()["nodes"]) == 1
+    journal.add(f"DHCPACK on 10.77.0.11 to {mac} via dl0", ago=700)
+    stuck, _ = call.modules["diskless.status"]()["nodes"]
+    assert (stuck["nodes"], stuck["stage"], stuck["stuck"]) == ("node001", "dhcp", True)
+
+
+def test_a_store_of_an_earlier_release_is_read(salt_call, served, journal):
+    from salt_diskless.watch import store
+
+    with store.opened() as there:
+        there._db.execute("ALTER TABLE machines DROP COLUMN offered")
+    journal.lease("52:54:00:77:00:01", "10.77.0.11")
+    with store.opened() as there:
+        there._db.execute("DELETE FROM place")
+    assert (
+        salt_call(served).modules["diskless_node.progress"]("node001")["node001"]["stage"] == "dhcp"
+    )
+
+
+def test_status_reads_and_has_no_empty_heading(salt_call, served, journal, monkeypatch):
+    call = salt_call(served)
+    monkeypatch.setitem(call.modules.pack["__salt__"], "service.status", lambda name: True)
+
+    def empty(value: object) -> bool:
+        if isinstance(value, dict):
+            return not value or any(map(empty, value.values()))
+        return value in ("", [], None)
+
+    assert not empty(call.modules["diskless.status"]())
+    wrong = {**served, "nodes": {"node001": {"profile": "nosuch"}}}
+    for name in (
+        *("diskless.status", "diskless.validate", "diskless.site", "diskless_nfs.list"),
+        *("diskless_snapshot.list", "diskless_image.list", "diskless_swap.list"),
+    ):
+        with pytest.raises(CommandExecutionError, match=r"problems? in the pillar:") as err:
+            salt_call(wrong).modules[name]()
+        assert "nothing was changed" not in str(err.value)
+    with pytest.raises(CommandExecutionError, match="nothing was changed"):
+        salt_call(wrong).modules["diskless_nfs.apply"](test=True)
+
+
 def stage_of(call) -> str:
     """Return how far node003 got."""
     groups = call.modules["diskless.status"]()["nodes"]

@@ -377,3 +377,34 @@ def test_a_node_is_not_rejected_and_a_rejected_machine_that_is_added_is_told_tha
         served["lookup"]["tftp_root"], "linux-install/registry/01-52-54-00-77-00-50"
     )
     assert answer.read_text().splitlines()[1:] == ["registered"]
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "words"),
+    [
+        ("remove", "nosuch", "found nosuch, which this boot server does not serve"),
+        ("remove", "node00", "did you mean node00"),
+        ("remove", ["node001", "nod002"], "found nod002, .*did you mean node002"),
+        ("remove", "node[001-005]", "found node\\[004-005\\], which"),
+        ("remove", "../../etc", "which this boot server does not serve"),
+        ("forget", "52:54:00:12:34:56", "found 52:54:00:12:34:56, which .* never seen"),
+        ("show", "nod003", "did you mean node003"),
+        ("progress", "nod003", "found nod003; .*did you mean node003"),
+        ("power", "nod003", "found nod003"),
+    ],
+)
+def test_a_name_that_nobody_has_is_an_error(salt_call, served, listing, function, argument, words):
+    before = listing()
+    args = ["status", argument] if function == "power" else [argument]
+    with pytest.raises(CommandExecutionError, match=words):
+        salt_call(served).modules[f"diskless_node.{function}"](*args)
+    assert listing() == before
+
+
+def test_a_node_may_be_removed_again(salt_call, served):
+    call = salt_call(served)
+    assert call.modules["diskless_node.remove"]("node003")["removed"] == {"nodes": "node003"}
+    assert call.modules["diskless_node.remove"]("node003") == {}
+    # The registry tells everything until it has an answer.
+    assert call.modules["diskless_node.remove"](["gone"], number=7) == {}
+    assert call.modules["diskless_node.forget"]("52:54:00:12:34:57", number=7) == {}

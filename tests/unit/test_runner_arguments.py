@@ -1,0 +1,96 @@
+"""The runner takes any argument, or says in a sentence what is right."""
+
+from __future__ import annotations
+
+import inspect
+import pathlib
+
+import pytest
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+from salt_diskless.runners import diskless as runner
+from tests.unit.registry import announce, content, desk, mac, of
+
+WRONG = [
+    *(0, 7, -1, 20261128, 10**30, 1.5, 1e5, float("nan"), True, False, None, [], ["nosuch", 3]),
+    *([None], [[]], {}, {"a": 1}, {3: None}, "", "nosuch", "x" * 10_000, "x" * 70_000, "a\0b"),
+    *("a\nb", "\x1b[31m", "\ud800", "../../etc", "node[1-", "é", b"bytes", ("a",), object()),
+]
+#: They talk to minions first; whom, their arguments say.
+_OF_MINIONS = {"introduce", "accept_keys"}
+
+
+@pytest.fixture
+def store(tmp_path: pathlib.Path, monkeypatch):
+    """A registry on a master of which nothing but the pillar and its boot servers is missing."""
+    there = of(tmp_path)
+    monkeypatch.setattr(runner, "__opts__", {"id": "master"}, raising=False)
+    monkeypatch.setattr(runner, "__context__", {}, raising=False)
+    monkeypatch.setattr(runner, "store_of", lambda opts: there)
+    monkeypatch.setattr(runner, "_desk", lambda test, decides=True: desk(there))
+    monkeypatch.setattr(runner, "_tell", lambda test: {})
+    monkeypatch.setattr(runner, "_burst", lambda: {})
+    monkeypatch.setattr(runner, "_boots", lambda desk: {})
+    return there
+
+
+FUNCTIONS = [
+    (name, [*inspect.signature(function).parameters.values()])
+    for name, function in inspect.getmembers(runner, inspect.isfunction)
+    if not name.startswith("_")
+    and function.__module__ == runner.__name__
+    and inspect.signature(function).parameters
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), FUNCTIONS, ids=lambda one: str(one)[:30])
+def test_the_runner_takes_any_argument_or_says_why_not(store, name, parameters):
+    announce(store, 1, serial="A1")
+    required = {
+        p.name: "nosuch" for p in parameters if p.default is p.empty and p.kind != p.VAR_KEYWORD
+    }
+    for parameter in parameters:
+        for value in WRONG:
+            good = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+            if name in _OF_MINIONS and (isinstance(value, str) or good):
+                continue
+            given = {**required, parameter.name: value}
+            if parameter.kind == parameter.VAR_KEYWORD:
+                given = {**required, "nfs": value}
+            if "test" in {p.name for p in parameters} and parameter.name != "test":
+                given["test"] = True
+            try:
+                getattr(runner, name)(**given)
+            except (CommandExecutionError, SaltInvocationError) as err:
+                assert str(err) and len(str(err)) < 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "words"),
+    [
+        ("register", [True], "mac: found True"),
+        ("register", [mac(5), 83], "serial: found 83, a number that YAML made of it; give text"),
+        ("accept", [mac(1), 3], "name: found 3, a number that YAML made of it; give text"),
+        ("nodes", ["nosuch"], "names: found nosuch, which neither the pillar nor the registry has"),
+        ("nodes", ["node009"], "did you mean node00"),
+        ("forget", ["nosuch"], "'nosuch': found no such machine in the registry"),
+        ("reject", ["nosuch"], "'nosuch': found no such machine in the registry"),
+        ("replace", ["nosuch", mac(2)], "'nosuch': found no such machine"),
+        ("accept", ["nosuch", "node009"], "'nosuch': found no such machine"),
+        ("import_", ["/etc/hosts", "nosuch"], "format: found 'nosuch'; give one of"),
+        ("power", ["on", 3], "names: found 3, a number"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_sentence(store, name, args, words):
+    before = content(store)
+    with pytest.raises(CommandExecutionError) as err:
+        getattr(runner, name)(*args)
+    assert words in str(err.value)
+    assert content(store) == before
+
+
+def test_a_node_that_nobody_knows_sets_the_exit_code(store):
+    assert {*runner.nodes("node003", ask=False)} == {"node003"}
+    assert runner.__context__ == {}
+    shown = runner.nodes("node[003,009]", ask=False)
+    assert shown["node009"] == {"state": "unknown"} and runner.__context__ == {"retcode": 1}
