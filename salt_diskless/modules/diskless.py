@@ -85,6 +85,8 @@ def problem(role: str = "server", image: str | None = None, live: bool = False) 
                 arguments.check(name, value, kind)
             if role not in _ROLES:
                 raise DisklessError(f"role: found {shown(role)}; {nearest(role, _ROLES)}")
+            # A state that fails here ends a run before it changes anything.
+            adapter.cluster(__pillar__)
         if role == "master":
             __salt__["diskless_golden.orchestration"](image, live)
             return ""

@@ -54,7 +54,7 @@ def host_keys() -> list[str]:
 
 
 @adapter.execution
-def authorize(user: str, keys: dict[str, str]) -> bool:
+def authorize(user: str, keys: dict[str, Any]) -> bool:
     """
     Let boot servers read this machine by rsync over ssh, and do nothing else: those that have an
     image which is taken from it. Any other one may no longer. Return whether anything changed.
