@@ -19,14 +19,29 @@ def require(image: Image, difference: Difference) -> None:
         Of the source and the newest version: what is the same in both takes no room.
     """
     newest = latest(image)
-    needed = difference.bytes
+    needed, inodes = difference.bytes, len(difference.new)
     if newest is not None:
         # Built anew for each version; and what a killed sync has copied need not come again.
         with Tree(newest.path) as root:
             made = [root.status(kernel.initrd) for kernel in newest.kernels.values()]
         needed += sum(status.st_size for status in made if status is not None)
-        needed -= _copied(staging.directory(image))
+        size, files = _copied(staging.directory(image))
+        needed, inodes = needed - size, inodes - files
     require_bytes(image, needed, "a new version")
+    _require_inodes(image, inodes)
+
+
+def _require_inodes(image: Image, needed: int) -> None:
+    """Raise :class:`DisklessError` where a new version has more files than the disk has inodes."""
+    where = os.statvfs(image.location)
+    # File systems such as btrfs make inodes as they need them, and count none.
+    if where.f_files and needed > where.f_favail:
+        raise DisklessError(
+            f"diskless:images:{image.name}: found {where.f_favail} free inodes below "
+            f"{image.location}, and a new version takes {needed} more; make room there (salt-call "
+            f"diskless_image.prune {image.name} removes old versions), or leave something out "
+            "(exclude). What is published stays as it is"
+        )
 
 
 def require_bytes(image: Image, needed: int, what: str) -> None:
@@ -42,14 +57,16 @@ def require_bytes(image: Image, needed: int, what: str) -> None:
         )
 
 
-def _copied(tree: str) -> int:
-    """Return how many bytes the files of a tree take on the disk."""
+def _copied(tree: str) -> tuple[int, int]:
+    """Return how many bytes the files of a tree take on the disk, and how many things it has."""
+    if not os.path.isdir(tree):
+        return 0, 0
     with Tree(tree, links=False) as root:
-        return sum(
-            found.status.st_blocks * 512
+        sizes = [
+            found.status.st_blocks * 512 if stat.S_ISREG(found.status.st_mode) else 0
             for found in root.walk()
-            if stat.S_ISREG(found.status.st_mode)
-        )
+        ]
+    return sum(sizes), len(sizes)
 
 
 def _shown(count: int) -> str:

@@ -133,7 +133,10 @@ def foretold(
         what = "would be taken anew" if again else "is another one"
         return differs(image, f"{source.shown} {what}")
     with source.opened() as opened:
-        return compared(image, source, difference(image, opened, held))
+        found = difference(image, opened, held)
+        if found.paths:
+            space.require(image, found)
+        return compared(image, source, found)
 
 
 def _taken(
