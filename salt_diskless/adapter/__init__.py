@@ -38,7 +38,15 @@ def pillar(dunder_pillar: Any) -> dict[str, Any]:
         ``**********`` in Salt 3008; and the containers of ``__pillar__`` are masked there when
         they are shown, so what is handed on is a copy made leaf by leaf.
     """
-    return _plain(dunder_pillar.get("diskless") or {})
+    raw = dunder_pillar.get("diskless") or {}
+    try:
+        plain = _plain(raw)
+    except RecursionError:
+        raise DisklessError(
+            "diskless: found a value that contains itself; give plain data"
+        ) from None
+    # Something else than a mapping is an error of the parser.
+    return plain
 
 
 def _plain(value: Any) -> Any:
@@ -73,9 +81,10 @@ def cluster(dunder_pillar: Any) -> Cluster:
 
 def _outcome(data: dict[str, Any], news: told.News) -> Cluster | ClusterError:
     """Return the cluster of a pillar, or the error that names all that is wrong in it."""
-    nodes = told.over(data.get("nodes"), news)
+    if news and isinstance(data, Mapping):
+        data = {**data, "nodes": told.over(data.get("nodes"), news)}
     try:
-        return parse({**data, "nodes": nodes} if news else data)
+        return parse(data)
     except ClusterError as err:
         # Without its traceback, which holds every value of the parse.
         return ClusterError(err.problems)
@@ -98,7 +107,10 @@ def cluster_of(dunder_pillar: Any, nodes: Mapping[str, Any]) -> Cluster:
     Raises :class:`ClusterError` with all that is wrong.
     """
     raw = dunder_pillar.get("diskless") or {}
-    return parse({**{key: _plain(raw[key]) for key in raw if key != "nodes"}, "nodes": nodes})
+    if not isinstance(raw, Mapping):
+        return parse(pillar(dunder_pillar))
+    others = {key: raw[key] for key in raw if key != "nodes"}
+    return parse({**pillar({"diskless": others}), "nodes": nodes})
 
 
 def site(dunder_pillar: Any, opts: Mapping[str, Any]) -> Site:

@@ -33,6 +33,15 @@ ROOT = "diskless"
 _SECTIONS = ("servers", "networks", "images", "profiles", "nodes", "registry", "lookup")
 #: Whether all nodes of the boot server, a network or an image may go at once.
 _ALLOW = "allow_no_nodes"
+_LIKE = {
+    "servers": "{node002: {address: 10.8.226.72, interface: eth0}}",
+    "networks": "{compute: {subnet: 10.8.226.0/24}}",
+    "images": "{compute: {location: /diskless/x86_64/compute}}",
+    "profiles": "{compute: {image: compute, network: compute}}",
+    "nodes": '{node003: {mac: "00:21:5E:40:64:5C", ip: 10.8.226.73, profile: compute}}',
+    "registry": "{rules: {}}",
+    "lookup": "{tftp_root: /srv/tftp}",
+}
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -90,7 +99,14 @@ class _Build:
     def _sections(self, pillar: Any) -> dict[str, dict[Any, Any]]:
         if not isinstance(pillar, Mapping) or not pillar:
             raise ClusterError(
-                [Problem(ROOT, shown(pillar), "give the pillar that pillar.example shows")]
+                [
+                    Problem(
+                        ROOT,
+                        shown(pillar),
+                        "give a mapping with servers, networks, images, profiles and nodes, as "
+                        "pillar.example shows",
+                    )
+                ]
             )
         for key in pillar:
             if key not in (*_SECTIONS, _ALLOW):
@@ -105,9 +121,10 @@ class _Build:
             if value is None:
                 value = {}
                 if name in ("servers", "networks"):
-                    self._add(f"{ROOT}:{name}", "nothing", "give at least one")
+                    self._add(f"{ROOT}:{name}", "nothing", f"give at least one, like {_LIKE[name]}")
             elif not isinstance(value, Mapping):
-                self._add(f"{ROOT}:{name}", shown(value), "give a mapping, name to settings")
+                right = f"give a mapping, name to settings, like {_LIKE[name]}"
+                self._add(f"{ROOT}:{name}", shown(value), right)
                 value = {}
             sections[name] = dict(value)
         return sections
@@ -210,6 +227,9 @@ class _Build:
 
     def _images(self) -> Iterator[tuple[str, Image]]:
         for name, image in self._each("images", schema.ImageIn).items():
+            right = schema.image_name_problem(name)
+            if right is not None:
+                self._add(f"{ROOT}:images:{part(name)}", shown(name), right)
             if image is None:
                 continue
             source = None

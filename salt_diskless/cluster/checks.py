@@ -127,6 +127,7 @@ def _networks(networks: Mapping[str, Network]) -> Iterator[Problem]:
                     f"it overlaps {other.subnet} of diskless:networks:{other.name}",
                 )
         seen.append(net)
+        yield from _of_subnet(net, path)
         for index, router in enumerate(net.routers):
             if router not in net.subnet:
                 yield Problem(
@@ -140,6 +141,21 @@ def _networks(networks: Mapping[str, Network]) -> Iterator[Problem]:
             )
         if net.discovery_range is not None:
             yield from _discovery_range(net, path)
+
+
+def _of_subnet(net: Network, path: str) -> Iterator[Problem]:
+    """Yield a problem for each machine that has an address which the subnet keeps for itself."""
+    servers = enumerate(net.nameservers)
+    for where, address in (
+        (f"diskless:servers:{net.server}:{net.interface}", net.server_address),
+        *((f"{path}:routers:{index}", router) for index, router in enumerate(net.routers)),
+        *((f"{path}:nameservers:{index}", server) for index, server in servers),
+        *(((f"{path}:syslog", net.syslog),) if net.syslog is not None else ()),
+    ):
+        if int(address) in (net.subnet.first, net.subnet.last):
+            what = "own" if int(address) == net.subnet.first else "broadcast"
+            right = f"give the address of a machine: it is the {what} address of {net.subnet}"
+            yield Problem(where, str(address), right)
 
 
 def _discovery_range(net: Network, path: str) -> Iterator[Problem]:
@@ -314,6 +330,9 @@ def _bmcs(
 ) -> Iterator[Problem]:
     """A BMC's address is its own: whoever answers there instead would be told to go off."""
     taken = {int(node.ip): f"{node.name}'s own" for _, node in nodes}
+    for net in networks.values():
+        taken[net.subnet.first] = f"the own address of {net.subnet}"
+        taken[net.subnet.last] = f"the broadcast address of {net.subnet}"
     for server in servers.values():
         taken |= {int(address): f"the boot server {server.name}'s" for address in server.addresses}
     pools = [net.discovery_range for net in networks.values() if net.discovery_range is not None]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+#: How many characters of a value a message shows.
+_SHOWN = 80
 
 
 class DisklessError(Exception):
@@ -52,6 +55,33 @@ class ClusterError(DisklessError):
 
 
 def shown(value: object) -> str:
-    """Return ``value`` for a message: quoted, without control characters, and not too long."""
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    """Return ``value`` for a message: quoted, without control characters, and not too long. Only
+    as much of it is looked at as is shown."""
+    text = _bounded(value, _SHOWN)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _bounded(value: object, room: int) -> str:
+    """Return ``ascii(value)``, or, where that is longer than ``room``, something that is longer,
+    too, and begins in the same way."""
+    if isinstance(value, str | bytes):
+        return ascii(value[: room + 1])
+    if isinstance(value, int) and value.bit_length() > 4 * _SHOWN:
+        return "a number of more than 80 digits"
+    if isinstance(value, Mapping):
+        pairs = ((key, value[key]) for key in value)
+        return _joined("{", (part for pair in pairs for part in pair), room, (": ", ", ")) + "}"
+    if isinstance(value, list | tuple):
+        brackets = "[]" if isinstance(value, list) else "()"
+        return _joined(brackets[0], value, room, (", ",)) + brackets[1]
+    return ascii(value)
+
+
+def _joined(text: str, parts: Iterable[object], room: int, between: tuple[str, ...]) -> str:
+    """Return a container's parts with what is between them, until there is no room left."""
+    for index, part in enumerate(parts):
+        text += between[(index - 1) % len(between)] if index else ""
+        if len(text) > room:
+            break
+        text += _bounded(part, room - len(text))
+    return text

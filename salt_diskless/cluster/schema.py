@@ -125,10 +125,24 @@ def _address(value: Any) -> IPAddress:
         raise ValueError("give an IPv4 address in full, like 10.8.226.73") from None
 
 
+#: No machine has one of these: this network, loopback, multicast, reserved and broadcast.
+_NOBODYS = tuple(map(IPNetwork, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")))
+
+
+def _host_address(value: Any) -> IPAddress:
+    address = _address(value)
+    if any(address in network for network in _NOBODYS):
+        raise ValueError(
+            "give the address of one machine, like 10.8.226.73 (this is a loopback, multicast, "
+            "broadcast or reserved address)"
+        )
+    return address
+
+
 def _address_run(value: Any) -> IPAddress | AddressRun:
     if isinstance(value, str) and value.endswith("+"):
-        return AddressRun(_address(value[:-1]))
-    return _address(value)
+        return AddressRun(_host_address(value[:-1]))
+    return _host_address(value)
 
 
 def _places(value: Any) -> IPAddress | AddressRun | IPRange:
@@ -148,6 +162,8 @@ def _subnet(value: Any) -> IPNetwork:
         subnet = IPNetwork(value, version=4)
     except (AddrFormatError, ValueError, TypeError):
         raise ValueError("give an IPv4 subnet with its prefix, like 10.8.226.0/24") from None
+    if any(subnet in network or network in subnet for network in _NOBODYS):
+        raise ValueError("give a subnet of machines, like 10.8.226.0/24")
     if subnet.ip != subnet.network or not 1 <= subnet.prefixlen <= 30:
         raise ValueError(
             f"give the subnet's own address and a prefix up to /30, like {subnet.cidr}"
@@ -158,7 +174,7 @@ def _subnet(value: Any) -> IPNetwork:
 def _range(value: Any) -> IPRange:
     try:
         first, last = str(value).split("-")
-        return IPRange(_address(first.strip()), _address(last.strip()))
+        return IPRange(_host_address(first.strip()), _host_address(last.strip()))
     except (AddrFormatError, ValueError):
         raise ValueError("give first-last, like 10.8.226.200-10.8.226.250") from None
 
@@ -184,7 +200,13 @@ def _entry_path(value: str) -> str:
 
 
 #: Only as an overlay: what a node kept of them would not go with its next version.
-_ONLY_OVER = ("/etc", "/usr", "/var", "/bin", "/sbin", "/lib", "/lib64", "/boot")
+_ONLY_OVER = ("/etc", "/usr", "/var")
+#: What a node boots from and runs: only as an overlay, or what is below it as a copy.
+_BOOTS_FROM = (
+    *("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/boot", "/efi", "/usr/bin"),
+    *("/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/usr/libexec"),
+    *("/usr/share",),
+)
 
 
 def _apart(right: str, reason: Callable[[str], str | None]) -> AfterValidator:
@@ -218,6 +240,17 @@ def _driver(value: str) -> str:
     return value.replace("-", "_")
 
 
+def _whole(least: int, most: int, like: str) -> Any:
+    """Return a check of a whole number."""
+
+    def check(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"give a whole number from {least} to {most}, like {like}")
+        return value
+
+    return BeforeValidator(check)
+
+
 def _switch(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("give true or false")
@@ -238,7 +271,7 @@ def _one_or_many(value: Any) -> Any:
 Name = Annotated[str, _text("give letters, digits and ._- , 64 at most", _NAME)]
 HostName = Annotated[str, BeforeValidator(_host_name)]
 Mac = Annotated[str, BeforeValidator(_mac)]
-Address = Annotated[Any, BeforeValidator(_address)]
+Address = Annotated[Any, BeforeValidator(_host_address)]
 AddressOrRun = Annotated[Any, BeforeValidator(_address_run)]
 Places = Annotated[Any, BeforeValidator(_places)]
 MacPrefix = Annotated[str, BeforeValidator(_mac_prefix)]
@@ -291,7 +324,7 @@ Text = Annotated[
     str, _text("give one line without quotes, backslashes or control characters", _TEXT)
 ]
 Switch = Annotated[bool, BeforeValidator(_switch)]
-Seconds = Annotated[int, Field(strict=True, ge=60, le=0x7FFFFFFF)]
+Seconds = Annotated[int, _whole(60, 0x7FFFFFFF, "21600")]
 
 
 class _Strict(BaseModel):
@@ -316,7 +349,7 @@ class NetworkIn(_Strict):
     nameservers: list[Address] = []
     domain: HostName | None = None
     nis_domain: Name | None = None
-    time_offset: Annotated[int, Field(strict=True, ge=-86400, le=86400)] | None = None
+    time_offset: Annotated[int, _whole(-86400, 86400, "-18000")] | None = None
     lease_time: LeaseIn = LeaseIn()
     discovery_range: Range | None = None
     syslog: Address | None = None
@@ -346,9 +379,22 @@ class SourceIn(_Strict):
     minion: Name | None = None
     host: Annotated[str, _text("give a host name or address", _HOST)] | None = None
     user: Name = "root"
-    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 22
+    port: Annotated[int, _whole(1, 65535, "22")] = 22
     identity: Path | None = None
     known_hosts: Path | None = None
+
+
+#: What lies beside the images' directories in the TFTP root.
+_OF_LOADERS = frozenset({"pxelinux.0", "pxelinux.cfg", "registry", "announced", "lpxelinux.0"})
+
+
+def image_name_problem(name: str) -> str | None:
+    """Return what is right instead of ``name`` for an image, or None where that can be its name:
+    it is a directory beside the loaders' files."""
+    lower = name.lower()
+    if lower in _OF_LOADERS or lower.endswith((".c32", ".0", ".efi", ".cfg", ".diskless-new")):
+        return "give another name: a boot loader has a file of this name beside the images'"
+    return None
 
 
 class ImageIn(_Strict):
@@ -386,7 +432,7 @@ class RuleIn(_Strict):
     macs: list[Mac] | None = None
     prefixes: list[MacPrefix] | None = None
     serials: list[Claim] | None = None
-    next: Annotated[int, Field(strict=True, ge=1, le=10000)] | None = None
+    next: Annotated[int, _whole(1, 10000, "16")] | None = None
     since: Annotated[Any, BeforeValidator(_moment)] | None = None
     until: Annotated[Any, BeforeValidator(_moment)] | None = None
     nodes: str
@@ -406,7 +452,7 @@ class ConflictIn(_Strict):
 class RegistryIn(_Strict):
     rules: dict[Name, RuleIn] = {}
     conflicts: list[ConflictIn] = []
-    number: Annotated[int, Field(strict=True, ge=0)] = 0
+    number: Annotated[int, _whole(0, 1 << 63, "0")] = 0
 
 
 class EntryIn(_Strict):
@@ -419,6 +465,17 @@ class EntryIn(_Strict):
             raise ValueError(
                 "name the directories below it that nodes write, not all of it; or make it an "
                 "overlay"
+            )
+        above = next((top for top in _BOOTS_FROM if f"{self.path}/".startswith(f"{top}/")), None)
+        if above == self.path and self.how != "overlay":
+            raise ValueError(
+                f"leave it out, or make it an overlay: a node boots from {above}, and what it kept "
+                "of it would not go with its next version"
+            )
+        if above is not None and self.how not in ("overlay", "copy"):
+            raise ValueError(
+                f"make it an overlay or a copy, or leave it out: programs of a version are in "
+                f"{above}, and what a node kept of them would not go with its next version"
             )
         if self.how == "overlay" and ":" in self.path:
             raise ValueError("make it something else: the path of an overlay has no colon")

@@ -12,8 +12,10 @@ from salt_diskless.cluster.errors import Problem, shown
 
 
 def part(name: Any) -> str:
-    """Return a name as a part of a path."""
-    return name if isinstance(name, str) and name.isprintable() else shown(name)
+    """Return a name as a part of a path; a long one is cut."""
+    if not isinstance(name, str) or not name.isprintable():
+        return shown(name)
+    return name if len(name) <= 200 else f"{name[:197]}..."
 
 
 #: More names than that make no sentence.
@@ -34,30 +36,78 @@ def nearest(name: str, known: Iterable[Any]) -> str:
     return f"did you mean {close[0]}?" if close else f"known are: {listed(names)}"
 
 
+#: An example for each key whose value is a list, a mapping, or required.
+EXAMPLES: dict[str, str] = {
+    **dict.fromkeys(("routers", "nameservers"), "[10.8.226.1]"),
+    **{
+        "interfaces": "{eth0: 10.8.226.72}",
+        "subnet": "10.8.226.0/24",
+        "mac": '"52:54:00:00:00:01"',
+    },
+    **{"ip": "10.8.226.73", "bmc": "10.8.227.73", "location": "/diskless/x86_64/compute"},
+    **{"lease_time": "{default: 21600, max: 43200}", "components": "[main]", "path": "/var/log"},
+    **{"repositories": "{baseos: file:///srv/rocky/BaseOS}", "exclude": "[/scratch/*]"},
+    **{"source": "{directory: /srv/golden}", "bootstrap": "{suite: bookworm}"},
+    **{
+        "scrub": "[/etc/krb5.keytab]",
+        "golden_states": "[compute.node]",
+        "files": "[/var/log, /root]",
+    },
+    **dict.fromkeys(("packages", "absent_packages"), "[openssh-server]"),
+    **{"macs": '["52:54:00:00:00:01"]', "prefixes": '["00:21:5E"]', "serials": "[06DXK41]"},
+    **{"drivers": "[mlx5_core]", "host_keys": "[ed25519, ecdsa]", "nodes": "node[005-128]"},
+    **{
+        "timeout": "{after: 1800, then: reboot}",
+        "after": "1800",
+        "swap": "{kind: nfs, size: 512M}",
+    },
+    **{"rules": '{rack7: {prefixes: ["00:21:5E"], nodes: "node[005-128]"}}', "size": "512M"},
+    **dict.fromkeys(("conflicts", "number"), "what diskless_nodes on the master writes"),
+    **dict.fromkeys(("found", "right"), "a text"),
+}
+
+
 def problem(path: str, error: Any, model: type[BaseModel], value: Any) -> Problem:
     """Return one of pydantic's errors in the project's words."""
-    where = [str(step) if isinstance(step, int) else part(step) for step in error["loc"]]
-    if where[1:] == ["0"] and not isinstance(value[where[0]], list | tuple):
+    loc = error["loc"]
+    where = [str(step) if isinstance(step, int) else part(step) for step in loc]
+    if where[1:] == ["0"] and not isinstance(value[loc[0]], list | tuple):
         where.pop()
     if where and where[-1] == "[key]":
         where.pop()
-    kind = error["type"]
+    kind, at = error["type"], ":".join([path, *where])
     found = shown(error["input"])
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "invalid_key"):
         owner: Any = model
-        for step in error["loc"][:-1]:
+        for step in loc[:-1]:
             owner = _field_model(owner, step)
-        return Problem(
-            ":".join([path, *where]),
-            "an unknown key",
-            nearest(str(error["loc"][-1]), getattr(owner, "model_fields", ())),
-        )
+        known = getattr(owner, "model_fields", ())
+        return Problem(at, "an unknown key", nearest(str(part(loc[-1])), known))
+    return Problem(at, "nothing" if kind == "missing" else found, _right(error))
+
+
+def _right(error: Any) -> str:
+    """Return what would be right in the place of a value that pydantic refuses."""
+    kind, context = error["type"], error.get("ctx", {})
+    key = next((step for step in reversed(error["loc"]) if step in EXAMPLES), None)
+    like = f", like {EXAMPLES[key]}" if key is not None else ""
+    if kind == "value_error":
+        return str(context["error"])
     if kind == "missing":
-        return Problem(":".join([path, *where]), "nothing", "give it, there is no default")
-    right = str(error["ctx"]["error"]) if kind == "value_error" else error["msg"]
-    if kind == "model_type":
-        right = "give a mapping, key to value"
-    return Problem(":".join([path, *where]), found, right)
+        return f"give it, there is no default{like}"
+    if kind == "literal_error":
+        return f"give one of {context['expected']}"
+    if kind in ("list_type", "too_short"):
+        return (
+            f"give a list with at least one item{like}"
+            if kind == "too_short"
+            else (f"give a list{like}")
+        )
+    if kind in ("model_type", "model_attributes_type", "dict_type", "mapping_type"):
+        return f"give a mapping, key to value{like}"
+    if kind == "string_too_long":
+        return f"give a text of at most {context['max_length']} characters"
+    return f"give a text{like}"
 
 
 def _field_model(owner: Any, step: Any) -> Any:

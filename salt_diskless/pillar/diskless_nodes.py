@@ -18,6 +18,7 @@ the nodes of all boot servers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless.registry.listed import listed
@@ -34,10 +35,15 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any], *_: Any, **__: Any) -> di
     # In an external pillar this is the master's own id.
     own = minion_id == __opts__["id"]
     by_hand = pillar.get("diskless") or {}
+    if not isinstance(by_hand, Mapping):
+        # The boot server's checks name it; there is nothing that nodes could be added to.
+        return {}
+    servers = by_hand.get("servers")
+    listed_servers = servers if isinstance(servers, Mapping) else {}
     with store_of(__opts__).read() as tx:
         nodes = [node for node in tx.nodes(None if own else minion_id) if node.mac is not None]
         number = tx.number()
-    if not nodes and not (number and (own or minion_id in (by_hand.get("servers") or ()))):
+    if not nodes and not (number and (own or minion_id in listed_servers)):
         return {}
     there = listed(by_hand.get("nodes"))
     given, conflicts = {}, []

@@ -199,6 +199,8 @@ class Desk:
         self.store = store
         self.origin = origin
         self.pillar = pillar
+        if not isinstance(pillar, Mapping):
+            parse(pillar)
         self.listed: Listed = listed(pillar.get("nodes"))
         self.cluster: Cluster = parse({**pillar, "nodes": {}})
 

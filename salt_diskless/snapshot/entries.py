@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from salt_diskless.cluster import DisklessError, Entry, Image, checks, schema
+from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.wording import problem
 from salt_diskless.files.beneath import Tree
 
 FILES_HEADER = """\
@@ -63,7 +65,8 @@ def custom(image: Image) -> tuple[Entry, ...]:
             entries.append(Entry(read.path, read.how))
         except ValidationError as err:
             first = err.errors(include_url=False)[0]
-            problems.append(f"{name}:{number}: found {line.strip()!r}; {first['msg']}")
+            right = problem("", first, schema.EntryIn, fields).right
+            problems.append(f"{name}:{number}: found {shown(line.strip())}; {right}")
         except DisklessError as err:
             problems.append(f"{name}:{number}: {err}")
     if problems:

@@ -58,7 +58,7 @@ def test_a_nodes_swap_goes_over_its_profiles_as_a_whole(howto):
         ({"kind": "nfs", "size": "50%"}, "", "give size, like 512M or 2G"),
         ({"kind": "nfs", "size": "8M"}, "", "16M at least"),
         ({"kind": "nfs", "size": "16M\n"}, "", "16M at least"),
-        ({"kind": "nfs", "size": 512}, ":size", "string"),
+        ({"kind": "nfs", "size": 512}, ":size", "give a text"),
         ({"size": "201%"}, "", "1% to 200%"),
         ({"size": "0%"}, "", "1% to 200%"),
         ({"size": "1M"}, "", "16M at least"),
