@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
@@ -140,6 +142,10 @@ def tidy(image: Image) -> None:
         for stamp, nodes in stamps.items():
             if not nodes:
                 shutil.rmtree(f"{directory(image, name)}/{stamp}")
+        there = os.listdir(directory(image, name))
+        for entry in there:
+            if not entry.isdecimal() and entry.partition(".")[0] not in there:
+                os.unlink(f"{directory(image, name)}/{entry}")
         with contextlib.suppress(OSError):
             os.rmdir(directory(image, name))
 
@@ -152,11 +158,45 @@ def asides(image: Image) -> dict[str, dict[int, list[str]]]:
     with contextlib.suppress(FileNotFoundError):
         for name in sorted(os.listdir(f"{image.location}/aside")):
             stamps = sorted(map(int, filter(str.isdecimal, os.listdir(directory(image, name)))))
-            nodes = booted.get(name, {})
-            found[name] = {
-                stamp: [node for node, when in nodes.items() if when <= stamp] for stamp in stamps
-            }
+            found[name] = {}
+            for stamp in stamps:
+                noted = _noted(image, name, stamp)
+                found[name][stamp] = [
+                    node
+                    for node, when in booted.get(name, {}).items()
+                    if when <= stamp or noted.get(node) == when
+                ]
     return found
+
+
+def stamp(image: Image, version: str) -> int:
+    """Return a name for what a version's change moves aside: nanoseconds since 1970, and more than
+    those of the changes before."""
+    stamps = asides(image).get(version, {})
+    return max([time.time_ns(), *(earlier + 1 for earlier in stamps)])
+
+
+def note(image: Image, version: str, stamp: int) -> None:
+    """Write down which boot each node of a version had its files from when it was changed. A node
+    may have them until it has booted again, whatever the clock said at either time."""
+    path = _note(image, version, stamp)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+        json.dump(running.booted(image).get(version, {}), stream)
+    os.rename(f"{path}.new", path)
+
+
+def _noted(image: Image, version: str, stamp: int) -> dict[str, int]:
+    try:
+        with open(_note(image, version, stamp), encoding="utf-8") as stream:
+            noted = json.load(stream)
+    except (FileNotFoundError, ValueError):
+        return {}  # Of a version that was changed by an older release.
+    return noted if isinstance(noted, dict) else {}
+
+
+def _note(image: Image, version: str, stamp: int) -> str:
+    return f"{directory(image, version)}/{stamp}.booted"
 
 
 def directory(image: Image, version: str) -> str:

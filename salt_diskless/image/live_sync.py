@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -28,9 +27,9 @@ from salt_diskless.image.versions import (
     describe_packages,
     find,
     latest,
+    older_than,
     publish,
     require_published,
-    versions,
 )
 
 
@@ -116,7 +115,7 @@ def _changed(
     notes = staging.complete(image, tree, kernels, tool, None if anew else current)
     staging.refuse_identity(image, tree)
     flush([tree])
-    now = time.time_ns()
+    now = live.stamp(image, current.name)
     own = [*staging.written(kernels, tool), *identity.places(tree), identity.FSTAB]
     steps = live.steps(current.path, tree, held, own)
     # From here on a kill leaves it said that the version is being changed.
@@ -126,11 +125,12 @@ def _changed(
     aside = live.directory(image, current.name)
     # Old programs that some are to be kept from: nobody but root gets there.
     os.makedirs(os.path.dirname(aside), mode=0o700, exist_ok=True)
+    live.note(image, current.name, now)
     live.apply(steps, current.path, tree, f"{aside}/{now}")
     shutil.rmtree(tree)
     flush([current.path])
-    older = [version.path for version in versions(image) if version.name < current.name]
-    there = listing(current.path, older[-1] if older else None)
+    older = older_than(image, current)
+    there = listing(current.path, older[-1].path if older else None)
     describe_packages(image, current.name, packages(image, current.path))
     finished = replace(
         begun,

@@ -16,12 +16,18 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from salt_diskless.boot.roots import Squashfs
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
+
+#: The end of the file with a version's packages.
+_OF_PACKAGES = ".packages.json"
+#: The last second of the year 9999: names of versions have four digits for the year.
+_LAST_SECOND = 253402300799
 
 NAME = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]+)?")
 
@@ -174,6 +180,7 @@ def changing(image: Image) -> Iterator[None]:
                 f"diskless:images:{image.name}: found it at work: a sync, publish or prune of it "
                 "is running; try again when it has ended"
             ) from None
+        tidy(image)
         yield
 
 
@@ -198,7 +205,7 @@ def before(image: Image) -> Version:
     Raises :class:`DisklessError` when there is none.
     """
     current = published(image)
-    older = [version for version in versions(image) if current and version.name < current.name]
+    older = older_than(image, current) if current else ()
     if not older:
         raise DisklessError(
             f"diskless:images:{image.name}: found no version before the published one "
@@ -207,14 +214,55 @@ def before(image: Image) -> Version:
     return older[-1]
 
 
+def older_than(image: Image, current: Version) -> tuple[Version, ...]:
+    """Return the versions that were made before another one, oldest first."""
+    return tuple(one for one in versions(image) if order(one.name) < order(current.name))
+
+
 def next_name(image: Image, now: float) -> str:
-    """Return a name for a version that is made now: UTC, sortable, not taken."""
-    base = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
-    name, count = base, 1
-    while os.path.lexists(f"{image.location}/versions/{name}"):
-        count += 1
-        name = f"{base}-{count}"
-    return name
+    """Return a name for a version that is made now: UTC, and after the name of every version that
+    there was. Where the clock went back, it is the newest name and one second more."""
+    name = time.strftime("%Y%m%dT%H%M%S", time.gmtime(min(max(now, 0), _LAST_SECOND)))
+    taken = {
+        entry.partition(".")[0]
+        for directory in ("versions", "metadata")
+        for entry in _entries(f"{image.location}/{directory}")
+    }
+    newest = max(filter(NAME.fullmatch, taken), key=order, default="")
+    if not newest or order(name) > order(newest):
+        return name
+    second, count = order(newest)
+    try:
+        after = datetime.strptime(second, "%Y%m%dT%H%M%S") + timedelta(seconds=1)
+    except (ValueError, OverflowError):  # It is no time, or the last one.
+        return f"{second}-{count + 1}"
+    return after.isoformat().replace("-", "").replace(":", "")
+
+
+def order(name: str) -> tuple[str, int]:
+    """Return a key that sorts the names of versions in the order in which they were made."""
+    second, _, count = name.partition("-")
+    return second, int(count or 1)
+
+
+def tidy(image: Image) -> None:
+    """Remove what a killed run left beside the versions: half-written metadata, lists of packages
+    of no version, and a link that was not renamed; the caller holds the image's lock."""
+    directory = f"{image.location}/metadata"
+    names = _entries(directory)
+    for name in names:
+        version = name.removesuffix(_OF_PACKAGES)
+        if name.endswith(".new") or (version != name and f"{version}.json" not in names):
+            os.unlink(f"{directory}/{name}")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{image.location}/root.new")
+
+
+def _entries(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
 
 
 def describe(image: Image, version: Version) -> None:
@@ -253,7 +301,7 @@ def _metadata(image: Image, name: str) -> str:
 
 
 def _packages(image: Image, name: str) -> str:
-    return f"{image.location}/metadata/{name}.packages.json"
+    return f"{image.location}/metadata/{name}{_OF_PACKAGES}"
 
 
 def _write_json(path: str, content: object) -> None:
@@ -265,11 +313,8 @@ def _write_json(path: str, content: object) -> None:
 
 
 def _found(image: Image) -> Iterator[Version]:
-    try:
-        names = os.listdir(f"{image.location}/versions")
-    except FileNotFoundError:
-        return
-    for name in sorted(filter(NAME.fullmatch, names)):
+    names = filter(NAME.fullmatch, _entries(f"{image.location}/versions"))
+    for name in sorted(names, key=order):
         version = _read(image, name)
         if version is not None:
             yield version
