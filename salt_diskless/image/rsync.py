@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
-from salt_diskless.image import identity
+from salt_diskless.image import identity, rsync_reasons
 from salt_diskless.image.progress import Progress, parse, sent
 from salt_diskless.image.sources import RsyncSource
 
@@ -39,25 +39,8 @@ _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 #: What files are rounded up to on most file systems.
 _BLOCK = 4096
 
-#: EXIT VALUES of rsync(1), and ssh's 255. 24 is no error: a running machine's files come and go.
+#: EXIT VALUES of rsync(1). 24 is no error: a running machine's files come and go.
 _OK = (0, 24)
-_SENTENCES = {
-    2: "rsync's two ends speak different protocols; bring both to one version",
-    3: "rsync could not select its files or directories; is the source there?",
-    5: "rsync could not start its protocol; is rsync installed on the golden machine?",
-    10: "the connection broke (socket)",
-    11: "a file could not be read or written; is the disk full?",
-    12: "the connection broke",
-    20: "it was interrupted",
-    23: "some files could not be read or written",
-    30: "nothing came for too long",
-    35: "nobody answered in time",
-    127: "rsync or ssh is not installed",
-    255: "the connection broke (ssh)",
-}
-#: rsync's words, with 12 or 255 by chance, when the other end never spoke.
-_NEVER_SPOKE = "(0 bytes received so far)"
-_NO_LOGIN = "ssh could not log in to the golden machine, or rsync is not installed there"
 
 
 def copy(
@@ -182,9 +165,7 @@ def _rsync(
         if err.result is None:
             raise
         code = err.result.code
-        why = _SENTENCES.get(code, "rsync failed")
-        if _NEVER_SPOKE in err.result.stderr:
-            why = _NO_LOGIN
+        why = rsync_reasons.reason(code, err.result.stderr)
         said = "\n".join(err.result.stderr.strip().splitlines()[-6:])
         raise DisklessError(
             f"diskless:images:{image.name}: syncing from {source.shown}: {why} (rsync's {code}). "

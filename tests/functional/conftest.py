@@ -135,20 +135,22 @@ def root(location: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def running_sshd(directory: pathlib.Path, host_key: pathlib.Path, *settings: str) -> Iterator[None]:
-    """Run a real sshd on port 2222 of a loopback that only this test has.
+def running_sshd(
+    directory: pathlib.Path, host_key: pathlib.Path, *settings: str, port: int = 2222
+) -> Iterator[None]:
+    """Run a real sshd on a port of a loopback that only this test has.
 
     settings
         More lines for its configuration.
     """
     os.makedirs("/run/sshd", exist_ok=True)
-    config = directory / "sshd_config"
-    lines = ["Port 2222", "ListenAddress 127.0.0.1", f"HostKey {host_key}", "PidFile none"]
+    config = directory / f"sshd_config{port}"
+    lines = [f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {host_key}", "PidFile none"]
     lines += ["UsePAM no", "PermitRootLogin yes", *settings]
     config.write_text("\n".join(lines) + "\n")
     daemon = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)])
     end = time.monotonic() + 30
-    while socket.socket().connect_ex(("127.0.0.1", 2222)):
+    while socket.socket().connect_ex(("127.0.0.1", port)):
         assert daemon.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     yield

@@ -10,7 +10,7 @@ import tarfile
 
 import pytest
 
-from tests.functional.conftest import root
+from tests.functional.conftest import root, running_sshd
 
 pytestmark = pytest.mark.any_salt
 
@@ -54,6 +54,49 @@ def test_a_golden_machine_that_is_off_is_said_and_what_is_published_stays(
     assert ret.result is False
     assert "ssh could not log in" in ret.comment and "Connection refused" in ret.comment
     assert root(location) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("echo Welcome; exec /usr/bin/rrsync -ro {golden}", "shell prints something"),
+        ("printf x; exec /usr/bin/rrsync -ro {golden}", "shell prints something"),
+        ("rsync: command not found", "rsync is not installed on the golden machine; install it"),
+        ("This account is currently not available.", "that user may not log in there"),
+    ],
+)
+def test_what_a_golden_machine_does_wrong_is_named(
+    salt_call, pillar, location, sshd, golden, tmp_path, command, says
+):
+    """Its words come from a real sshd and a real rsync."""
+    text = command.format(golden=golden)
+    if "exec" not in text:
+        text = f"echo '{text}' >&2; exit 127"
+    forced = tmp_path / "forced"
+    forced.write_text(f"#!/bin/sh\n{text}\n")
+    forced.chmod(0o755)
+    keys = pathlib.Path(sshd["identity"]).parent
+    line = (keys / "user.pub").read_text()
+    (keys / "authorized_keys").write_text(line)
+    settings = [f"AuthorizedKeysFile {keys}/authorized_keys", "StrictModes no"]
+    settings += [f"ForceCommand {forced}"]
+    pillar["images"]["tiny"]["source"] = {**sshd, "port": 2224}
+    known = (keys / "known_hosts").read_text()
+    (keys / "known_hosts").write_text(known.replace("2222", "2224"))
+    with running_sshd(keys, keys / "host", *settings, port=2224):
+        ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert says in ret.comment and "What is published stays" in ret.comment
+    assert "different protocols" not in ret.comment
+    assert not (location / "root").exists()
+
+
+def test_a_key_that_the_golden_machine_does_not_know_is_named(salt_call, pillar, sshd):
+    other = sshd["identity"].replace("user", "other")
+    pillar["images"]["tiny"]["source"] = {**sshd, "identity": other}
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "ssh could not log in to the golden machine: it does not accept the key" in ret.comment
 
 
 @pytest.fixture
