@@ -141,7 +141,7 @@ def golden(tmp_path: pathlib.Path) -> pathlib.Path:
         (root / directory).mkdir(parents=True)
     (root / "bin/busybox").write_bytes(pathlib.Path("/bin/busybox").read_bytes())
     (root / "bin/busybox").chmod(0o755)
-    for name in ("sh", "cat", "mkdir", "mv", "ls", "env", "sleep", "chmod", "rm"):
+    for name in ("sh", "cat", "mkdir", "mv", "ls", "env", "sleep", "chmod", "rm", "cp"):
         (root / "bin" / name).symlink_to("busybox")
     put_kernel(root, "6.1.0-9-test")
     (root / "etc/hostname").write_text("golden\n")

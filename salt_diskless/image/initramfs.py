@@ -13,6 +13,42 @@ from salt_diskless.image import modules
 from salt_diskless.image.kernels import APART
 from salt_diskless.image.versions import Served
 
+#: Where the configuration that an initramfs is built with is, in the tree's temporary /run.
+_SETTINGS = "/run/salt-diskless-initramfs"
+
+#: For initramfs.conf(5). MODULES=dep takes the drivers of the machine that builds, which is the
+#: boot server; the scripts of a node need busybox; and a node resumes from no disk. init in the
+#: initramfs reads it too.
+_INITRAMFS_TOOLS_SETTINGS = """\
+if [ "${MODULES:-}" = dep ]; then MODULES=most; fi
+if [ "${BUSYBOX:-}" = n ]; then BUSYBOX=y; fi
+RESUME=none
+ROOT=
+"""
+
+#: For dracut.conf(5): what the golden machine has for its own disks and its own boot. A node has
+#: neither: its root comes from the kernel command line that the boot server writes.
+_DRACUT_SETTINGS = """\
+kernel_cmdline=
+hostonly=no
+hostonly_cmdline=no
+use_fstab=no
+add_fstab=
+fstab_lines=()
+add_device=
+persistent_policy=
+mdadmconf=no
+lvmconf=no
+sshkey=
+prefix=
+loginstall=
+drivers_dir=
+uefi=no
+no_kernel=no
+kernel_only=no
+noimageifnotneeded=no
+"""
+
 
 class _Tool(Protocol):
     """What builds an initramfs. Its own configuration in the tree has a say in what is in it."""
@@ -39,8 +75,14 @@ class _InitramfsTools:
     clients = "busybox --list; command -v tftp"
 
     def script(self, root: str, release: str, target: str) -> str:
+        # The tree's configuration, with the settings that would make no initramfs for a node.
         return f"""
-chroot {root} mkinitramfs -o {target} {release} >&2
+mkdir {root}{_SETTINGS}
+printf '%s' {shlex.quote(_INITRAMFS_TOOLS_SETTINGS)} >{root}{_SETTINGS}.conf
+chroot {root} sh -c '
+    [ ! -d /etc/initramfs-tools ] || cp -a /etc/initramfs-tools/. {_SETTINGS}
+    mkdir -p {_SETTINGS}/conf.d && mv {_SETTINGS}.conf {_SETTINGS}/conf.d/zzz-salt-diskless'
+chroot {root} mkinitramfs -o {target} -d {_SETTINGS} {release} >&2
 chroot {root} sh -c 'command -v lsinitramfs' >&2 || exit 0
 exec chroot {root} lsinitramfs {target}
 """
@@ -59,11 +101,21 @@ class _Dracut:
     clients = "busybox --list; command -v tftp; curl --version"
 
     def script(self, root: str, release: str, target: str) -> str:
-        # A file of that name has to be there, or dracut complains of it.
+        # Every file of the tree's configuration is followed by the project's settings, so that
+        # their order does not matter. The log file has to exist, or dracut complains.
         return f"""
+mkdir {root}{_SETTINGS}
+printf '%s' {shlex.quote(_DRACUT_SETTINGS)} >{root}{_SETTINGS}/salt-diskless.conf
+chroot {root} sh -c '
+    for file in /usr/lib/dracut/dracut.conf.d/*.conf /etc/dracut.conf.d/*.conf; do
+        name=${{file##*/}}
+        [ ! -e "$file" ] || [ "$name" = salt-diskless.conf ] ||
+            cat "$file" {_SETTINGS}/salt-diskless.conf >"{_SETTINGS}/$name"
+    done'
 : >{root}/run/dracut.log
 chroot {root} dracut --force --no-hostonly --modules salt-diskless \
-    --omit 'ifcfg network systemd' --tmpdir /run --keep --logfile /run/dracut.log \
+    --confdir {_SETTINGS} --omit 'ifcfg network systemd' \
+    --tmpdir /run --keep --logfile /run/dracut.log \
     --kver {release} {target} >{root}/run/said 2>&1 || {{ cat {root}/run/said >&2; exit 1; }}
 cd {root}/run/dracut.*/initramfs
 if [ ! -e usr/lib/salt-diskless/diskless.sh ]; then
@@ -162,7 +214,8 @@ mount -t tmpfs -o mode=755 tmpfs {root}/run
         ).stdout
     except CommandFailed as err:
         raise DisklessError(
-            f"diskless:images:{image.name}: the initramfs of {release} was not built: {err}"
+            f"diskless:images:{image.name}: the initramfs of {release} was not built: "
+            f"{_reason(tool, err)}"
         ) from err
     left_out = {*kernel.modules} - modules.names(said.splitlines()) if said else set()
     if left_out:
@@ -173,3 +226,12 @@ mount -t tmpfs -o mode=755 tmpfs {root}/run
     with Tree(tree) as made:
         made.chmod(new, 0o644)
         made.rename(new, made, kernel.initrd)
+
+
+def _reason(tool: str, err: CommandFailed) -> str:
+    """Return what a tool wrote before it failed, without the script that called it."""
+    if err.result is None:
+        return str(err)
+    written = (err.result.stderr.strip() or err.result.stdout.strip()).splitlines()
+    words = "\n".join(written[-12:]) or "nothing"
+    return f"{tool} in the golden root ended with {err.result.code} and wrote: {words}"

@@ -9,7 +9,7 @@ from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.files.beneath import Tree
 from salt_diskless.image import initramfs, links, modules
-from salt_diskless.image.kernels import Kernel, kernels
+from salt_diskless.image.kernels import Kernel, default_release, kernels
 from salt_diskless.image.modules import Modules
 from salt_diskless.image.needs import NFS, USEFUL, Need
 from salt_diskless.image.versions import Served, Version
@@ -37,8 +37,15 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
                 "root; install one there (on Debian linux-image-amd64)"
                 + "".join(f"\n{sentence}" for sentence in _dangling(tree, links.KERNELS))
             )
-        own = next(iter(there))
+        own, by_name = default_release(list(there))
+        if own is None:
+            raise DisklessError(
+                f"diskless:images:{image.name}:kernel: found nothing, and kernels of several "
+                f"flavours in the golden root: {', '.join(by_name)}; name one of them"
+            )
         which = f"Kernel not specified, using {own}"
+        if by_name:
+            which += f" (only by name: {', '.join(by_name)})"
     problems = [f"diskless:images:{image.name}: {why}" for why in _dangling(tree, ["/boot"])]
     if problems:
         raise DisklessError("\n".join(problems))
@@ -85,7 +92,8 @@ def unserved(image: Image, version: Version, needs: tuple[Need, ...]) -> str:
     tool = image.initramfs or next(iter(initramfs.tools(version.path)), version.initramfs)
     if tool != version.initramfs:
         return f"an initramfs of {tool} is wanted"
-    own = image.kernel or next((kernel.release for kernel in kernels(version.path)), version.kernel)
+    releases = [kernel.release for kernel in kernels(version.path)]
+    own = image.kernel or default_release(releases)[0] or version.kernel
     if own != version.kernel:
         return f"kernel {own} is wanted"
     for release, needed in _by_release(own, needs).items():

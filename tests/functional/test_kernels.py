@@ -295,7 +295,7 @@ def test_an_initramfs_of_one_kernel_that_fails_publishes_none(
 ):
     pillar["nodes"]["node003"]["kernel"] = OLD
     script = golden / "usr/sbin/mkinitramfs"
-    script.write_text(script.read_text() + f'[ "$3" != {OLD} ] || exit 1\n')
+    script.write_text(script.read_text() + f'case " $* " in *" {OLD} "*) exit 1 ;; esac\n')
     ret = salt_call(pillar).state("diskless_image.synced")
     assert ret.result is False
     assert f"the initramfs of {OLD} was not built" in ret.comment
@@ -397,3 +397,19 @@ def test_metadata_that_does_not_say_which_kernels_there_are_is_refused(
     ret = salt_call(pillar).state("diskless_image.synced")
     assert ret.result is False
     assert ret.comment.startswith(f"{path}: cannot be read as metadata")
+
+
+def test_a_flavour_is_taken_by_name_only(salt_call, pillar, location, tftp, both, golden):
+    put_kernel(golden, f"{NEW}+debug")
+    synced, _ = applied(salt_call, pillar)
+    assert f"using {NEW} (only by name: {NEW}+debug)" in synced.comment
+    assert salt_call(pillar).modules["diskless_image.list"]()["tiny"]["kernel"] == NEW
+
+
+def test_several_flavours_without_an_ordinary_kernel_are_refused(salt_call, pillar, golden):
+    (golden / f"boot/vmlinuz-{OLD}").unlink()
+    put_kernel(golden, f"{NEW}-rt")
+    put_kernel(golden, f"{NEW}-xen")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "diskless:images:tiny:kernel: found nothing, and kernels of several" in ret.comment
