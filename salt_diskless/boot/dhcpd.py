@@ -25,17 +25,19 @@ _NAME, _MAC, _ADDRESS = "\0name\0", "\0mac\0", "\0address\0"
 #: A host as the project writes it.
 _HOST = re.compile(
     rb"\nhost (?P<name>\S+) \{\n  hardware ethernet (?P<mac>\S+);\n  fixed-address (?P<ip>\S+);\n"
-    rb'  option host-name "\S+";\n\}\n'
+    rb'  option host-name "\S+";\n(?:  option nis-domain "(?P<nis>\S+)";\n)?\}\n'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host that stands in a configuration, from ``start`` to ``end``."""
+    """A host that stands in a configuration, from ``start`` to ``end``. ``nis`` is its NIS domain
+    where that is not its network's."""
 
     name: str
     mac: str
     ip: str
+    nis: str | None
     start: int
     end: int
 
@@ -72,14 +74,22 @@ def head(site: Site, key_file: str) -> bytes:
 
 def host(node: Node) -> bytes:
     """Return a node's host."""
-    text = _form().replace(_NAME, node.name).replace(_MAC, node.mac)
+    text = _form(nis_domain(node)).replace(_NAME, node.name).replace(_MAC, node.mac)
     return text.replace(_ADDRESS, str(node.ip)).encode()
 
 
-@functools.cache
-def _form() -> str:
-    """Return any node's host: the template is rendered once for all of them."""
-    return template("dhcpd.host.j2").render(name=_NAME, mac=_MAC, address=_ADDRESS)
+def nis_domain(node: Node) -> str | None:
+    """Return a node's NIS domain where its profile or itself has another than its network, whose
+    own is sent to all of its nodes. It is the only option of DHCP that a node can have for
+    itself."""
+    own = node.settings.nis_domain
+    return None if own == node.network.nis_domain else own
+
+
+@functools.lru_cache(maxsize=64)
+def _form(nis: str | None) -> str:
+    """Return any node's host: the template is rendered once for all nodes with a NIS domain."""
+    return template("dhcpd.host.j2").render(name=_NAME, mac=_MAC, address=_ADDRESS, nis_domain=nis)
 
 
 def key(secret: str) -> bytes:
@@ -104,6 +114,11 @@ def hosts(config: bytes) -> dict[str, tuple[str, str]]:
     return {
         one.name: (one.mac, one.ip) for match in _HOST.finditer(config) if (one := _host(match))
     }
+
+
+def texts(config: bytes) -> dict[str, bytes]:
+    """Return the hosts of a configuration: name to text."""
+    return {match["name"].decode(errors="replace"): match[0] for match in _HOST.finditer(config)}
 
 
 def served(config: bytes, name: str = "", mac: str = "", ip: str = "") -> Host | None:
@@ -144,4 +159,5 @@ def without(config: bytes, host: Host) -> bytes:
 
 def _host(match: re.Match[bytes]) -> Host:
     name, mac, ip = (part.decode(errors="replace") for part in match.group("name", "mac", "ip"))
-    return Host(name, mac, ip, match.start(), match.end())
+    nis = match["nis"]
+    return Host(name, mac, ip, nis.decode() if nis else None, match.start(), match.end())

@@ -28,7 +28,7 @@ LEASE_FILES = (
     "/var/lib/dhcp/db/dhcpd.leases",
 )
 
-_LEASE = re.compile(r"^lease ([0-9.]+) \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
+_LEASE = re.compile(r"^lease ([0-9.]+) \{\n((?:(?!\}$|lease ).*\n)*)\}$", re.MULTILINE)
 _LEASE_FIELD = re.compile(r"^\s+(hardware ethernet|binding state|ends) (.+);$", re.MULTILINE)
 
 
@@ -161,7 +161,8 @@ def folded(site: Site, change: tree.Difference, platform: Platform) -> dict[str,
         if paths := getattr(change, what):
             changes[what] = {"files": list(paths)}
     if platform.dhcp_config in (*change.added, *change.changed):
-        before, after = text.hosts(tree.read(platform.dhcp_config) or b""), _hosts_of(site)
+        before = text.texts(tree.read(platform.dhcp_config) or b"")
+        after = {node.name: text.host(node) for node in site.nodes.values()}
         for what, names in (
             ("added", after.keys() - before.keys()),
             (
@@ -198,7 +199,3 @@ def _lease_file(path: str | None = None) -> bytes:
         if data is not None:
             return data
     return b""
-
-
-def _hosts_of(site: Site) -> dict[str, tuple[str, str]]:
-    return {node.name: (node.mac, str(node.ip)) for node in site.nodes.values()}

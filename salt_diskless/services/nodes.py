@@ -462,7 +462,7 @@ def _put(served: _Served, node: Node, images: Sequence[Image], leaving: frozense
     host = hosts.served(served.config, ip=str(node.ip))
     if host is not None:
         served.config = hosts.without(served.config, host)
-        if host.mac != node.mac:
+        if (host.mac, host.nis) != (node.mac, hosts.nis_domain(node)):
             served.outdated.append(node.name)
     served.config = hosts.with_host(served.config, node)
     served.exports.take(node.name)
@@ -498,7 +498,9 @@ def _apply(
             nfs.put_back(platform.exports_file, served.there[platform.exports_file])
             raise
     try:
-        made = [omapi.Host(node.name, node.mac, str(node.ip)) for node in nodes]
+        made = [
+            omapi.Host(node.name, node.mac, str(node.ip), hosts.nis_domain(node)) for node in nodes
+        ]
         omapi.make(made, platform.key_file)
     except omapi.Unreachable as err:
         log.warning("%s; %s has to be restarted for new nodes", err, service)

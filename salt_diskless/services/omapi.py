@@ -32,11 +32,13 @@ _KEPT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host in the running dhcpd; ``node`` is the node's name."""
+    """A host in the running dhcpd; ``node`` is the node's name, ``nis`` its NIS domain where that
+    is not its network's."""
 
     node: str
     mac: str
     ip: str
+    nis: str | None = None
 
     @property
     def name(self) -> str:
@@ -92,13 +94,15 @@ def kept(lease_file: bytes) -> list[Host]:
 
 
 def _make(host: Host) -> list[str]:
+    options = {"host-name": host.node, **({"nis-domain": host.nis} if host.nis else {})}
+    statements = " ".join(f'option {name} \\"{value}\\";' for name, value in options.items())
     return [
         "new host",
         f'set name = "{host.name}"',
         f"set hardware-address = {host.mac}",
         "set hardware-type = 1",
         f"set ip-address = {host.ip}",
-        f'set statements = "option host-name \\"{host.node}\\";"',
+        f'set statements = "{statements}"',
         "create",
         "close",
     ]

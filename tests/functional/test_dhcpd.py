@@ -210,6 +210,32 @@ def test_a_real_dhcpd_answers_a_real_client_with_what_the_pillar_says(
         assert found == {"52:54:00:99:99:99": stranger["ip"]}
 
 
+def test_a_node_with_its_own_nis_domain_gets_that_by_dhcp(
+    salt_call, pillar, config, segment, tmp_path
+):
+    """The kernel line and option 40 say the same; nodes of the same network can differ."""
+    pillar["profiles"]["other"] = {"profile": "compute", "nis_domain": "profiles_nis"}
+    pillar["nodes"]["node003"]["profile"] = "other"
+    pillar["nodes"]["node004"] = {
+        **{"profile": "other", "nis_domain": "own_nis"},
+        **{"ip": "10.77.0.74", "mac": "52:54:00:77:00:04"},
+    }
+    call = salt_call(pillar)
+    assert call.state("diskless_dhcpd.managed").result is True
+    with running_dhcpd(config, tmp_path / "dhcpd.leases"):
+        script = tmp_path / "udhcpc.script"
+        found = [
+            ask(segment, f"52:54:00:77:00:0{number}", script)["nisdomain"] for number in (1, 3, 4)
+        ]
+        assert found == ["lab_nis", "profiles_nis", "own_nis"]
+    pillar["nodes"]["node004"]["nis_domain"] = "another"
+    changes = salt_call(pillar).state("diskless_dhcpd.managed").changes
+    assert changes["changed"]["nodes"] == "node004"
+    del pillar["nodes"]["node004"]
+    changes = salt_call(pillar).state("diskless_dhcpd.managed").changes
+    assert changes["removed"] == {"nodes": "node004"}
+
+
 def _leases(path: pathlib.Path) -> dict:
     from salt_diskless.services import dhcpd
 

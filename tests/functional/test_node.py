@@ -230,6 +230,23 @@ def test_the_running_dhcpd_answers_an_added_node_at_once_and_after_restarts(
         assert ask(segment, NEW["mac"], script)["ip"] == "10.77.0.50"
 
 
+def test_an_added_nodes_own_nis_domain_is_in_the_running_dhcpd(
+    salt_call, served, segment, tmp_path
+):
+    config = pathlib.Path(served["lookup"]["dhcp_config"])
+    script = tmp_path / "udhcpc.script"
+    with running_dhcpd(config, LEASES):
+        add(salt_call, served, node004={**NEW, "nis_domain": "own_nis"})
+        answer = ask(segment, NEW["mac"], script)
+        assert (answer["hostname"], answer["nisdomain"]) == ("node004", "own_nis")
+        changed = add(salt_call, served, node004={**NEW, "nis_domain": "another"})
+        assert (changed["changed"], "outdated" in changed) == ({"nodes": "node004"}, True)
+    with running_dhcpd(config, LEASES):
+        assert apply(salt_call, with_nodes(served, node004={**NEW, "nis_domain": "another"})) == {}
+    with running_dhcpd(config, LEASES):
+        assert ask(segment, NEW["mac"], script)["nisdomain"] == "another"
+
+
 def test_a_removed_node_is_gone_from_the_running_dhcpd_and_can_come_back(
     salt_call, served, segment, tmp_path
 ):

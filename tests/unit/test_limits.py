@@ -179,6 +179,22 @@ print("done")
     assert limited(code) == "done\n"
 
 
+def test_other_readers_end_at_once_too():
+    """Each of these was read again from each of its characters."""
+    code = r"""
+from salt_diskless.cluster import DisklessError
+from salt_diskless.registry.importing import dhcpd
+from salt_diskless.services.dhcpd import _LEASE
+try:
+    list(dhcpd.nodes(chr(34) + (chr(92) + chr(34)) * 400000))
+except DisklessError as err:
+    assert "quote" in str(err)
+assert not list(_LEASE.finditer("lease 10.8.0.1 {\\n  ends never;\\n" * 200000))
+print("done")
+"""
+    assert limited(code) == "done\n"
+
+
 def test_commas_split_what_is_not_in_brackets():
     assert decide.split("52:54:00:00:00:01, A1 ,n[1-2,4]") == [
         *("52:54:00:00:00:01", "A1", "n1", "n2", "n4")

@@ -10,7 +10,7 @@ from salt_diskless.cluster import DisklessError, schema
 from salt_diskless.cluster.errors import shown
 from salt_diskless.registry.importing.found import ADDRESS, Found, mac
 
-_TOKEN = re.compile(r'#[^\n]*|"((?:[^"\\\n]|\\.)*)"|[{};,]|[^\s{};,"#]+|\n')
+_TOKEN = re.compile(r'#[^\n]*|"((?:[^"\\\n]|\\.)*)"|[{};,]|"|[^\s{};,"#]+|\n')
 #: dhcpd.conf(5), "hardware": what else there is beside Ethernet.
 _NO_MAC = "no hardware ethernet; a node boots by its MAC"
 
@@ -29,6 +29,9 @@ def nodes(text: str) -> Iterator[Found]:
             line += 1
         elif token.startswith("#"):
             continue
+        elif token == '"':
+            # To look for the end of the next one, and the next one, would be quadratic.
+            raise DisklessError(f"line {line}: found a quote that nothing closes in its line")
         elif token == "{":
             yield from _other(words, line)
             host = _keyword(words) == "host" and len(words) == 2
