@@ -6,7 +6,6 @@ Names are bytes here: a golden root has whatever names a file system takes.
 from __future__ import annotations
 
 import contextlib
-import filecmp
 import hashlib
 import os
 import re
@@ -14,6 +13,10 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from salt_diskless.files.beneath import Found, Tree
+
+#: So many bytes of two files are compared at a time.
+_BLOCK = 1 << 18
 #: Control characters, the backslash, and bytes that are no UTF-8 (as ``surrogateescape`` has them).
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
 
@@ -42,14 +45,15 @@ def listing(tree: str, shared_with: str | None = None) -> Listing:
     shared_with
         The tree whose files it may share (hard links); None when there is no other one.
     """
-    others = {status.st_ino for _, status in walk(shared_with)} if shared_with else set()
+    others = {found.status.st_ino for found in _walk(shared_with)} if shared_with else set()
     digest, total, new = hashlib.sha256(), 0, 0
     counted = set()
-    for path, status in walk(tree):
+    for found in _walk(tree):
+        path, status = found.path, found.status
         facts = (*_facts(status), 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns)
         digest.update(path + b"\0" + repr(facts).encode() + b"\0")
         if stat.S_ISLNK(status.st_mode):
-            digest.update(os.readlink(os.fsencode(tree) + path) + b"\0")
+            digest.update(os.readlink(found.name, dir_fd=found.parent) + b"\0")
         if status.st_ino not in counted:
             counted.add(status.st_ino)
             total += status.st_blocks * 512
@@ -61,12 +65,14 @@ def differences(old: str, new: str) -> dict[str, list[str]]:
     """Return the paths that were ``added``, ``removed`` and ``changed`` between two trees, sorted;
     what is empty is left out. Changed are type, mode, owner, attributes or content; another time
     alone is no change."""
-    before, after = dict(walk(old)), dict(walk(new))
-    changed = [
-        path
-        for path in before.keys() & after.keys()
-        if differ(os.fsencode(old) + path, before[path], os.fsencode(new) + path, after[path])
-    ]
+    with Tree(old, links=False) as first, Tree(new, links=False) as second:
+        before = {found.path: found.status for found in first.walk()}
+        after = {found.path: found.status for found in second.walk()}
+        changed = [
+            path
+            for path in before.keys() & after.keys()
+            if differ(path, first, before[path], second, after[path])
+        ]
     found = {
         "added": after.keys() - before.keys(),
         "removed": before.keys() - after.keys(),
@@ -81,16 +87,9 @@ def shown(path: bytes) -> str:
     return _ODD.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", text)
 
 
-def walk(tree: str) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Yield each path below a tree, from ``/``, with lstat of it; in an order that is always the
-    same. The tree itself is the empty path."""
-    top = os.fsencode(tree)
-    yield b"", os.lstat(top)
-    for directory, names, files in os.walk(top):
-        names.sort()
-        below = directory.removeprefix(top)
-        for name in sorted((*names, *files)):
-            yield below + b"/" + name, os.lstat(directory + b"/" + name)
+def _walk(tree: str) -> Iterator[Found]:
+    with Tree(tree, links=False) as root:
+        yield from root.walk()
 
 
 def _facts(status: os.stat_result) -> tuple[int, ...]:
@@ -98,15 +97,34 @@ def _facts(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, size)
 
 
-def differ(old: bytes, before: os.stat_result, new: bytes, after: os.stat_result) -> bool:
-    """Return whether two paths, each with lstat of it, differ in more than their times."""
+def differ(
+    path: bytes, first: Tree, before: os.stat_result, second: Tree, after: os.stat_result
+) -> bool:
+    """Return whether a path differs between two trees, each with lstat of it, in more than its
+    times."""
     if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
         return False
-    if _facts(before) != _facts(after) or attributes(old) != attributes(new):
+    if _facts(before) != _facts(after):
         return True
-    if stat.S_ISLNK(before.st_mode):
-        return os.readlink(old) != os.readlink(new)
-    return stat.S_ISREG(before.st_mode) and not filecmp.cmp(old, new, shallow=False)
+    with first.at(path) as old, second.at(path) as new:
+        if attributes(old) != attributes(new):
+            return True
+        if stat.S_ISLNK(before.st_mode):
+            return os.readlink(old) != os.readlink(new)
+    return stat.S_ISREG(before.st_mode) and not _hold_the_same(path, first, second)
+
+
+def _hold_the_same(path: bytes, first: Tree, second: Tree) -> bool:
+    with (
+        first.opened(path, follow=False) as old,
+        second.opened(path, follow=False) as new,
+    ):
+        if old is None or new is None:
+            return False
+        while block := old.read(_BLOCK):
+            if block != new.read(_BLOCK):
+                return False
+        return not new.read(1)
 
 
 def attributes(path: bytes) -> dict[str, bytes]:

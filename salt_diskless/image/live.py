@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from salt_diskless.cluster import Image
 from salt_diskless.disk import exchange
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image import listing, running
 
 #: Programs start with the libraries that they need: these are replaced first.
@@ -66,20 +67,24 @@ def steps(tree: str, newer: str, held: Iterable[str], own: Iterable[str] = ()) -
     own
         Paths of files that were written anew whether or not they differ.
     """
-    before, after = dict(listing.walk(tree)), dict(listing.walk(newer))
+    with Tree(tree, links=False) as first, Tree(newer, links=False) as second:
+        return _steps(first, second, held, own)
+
+
+def _steps(first: Tree, second: Tree, held: Iterable[str], own: Iterable[str]) -> Steps:
+    before, after = _contents(first), _contents(second)
     mounted = {os.fsencode(part) for path in held for part in (path, *_parents(path))}
     written = {os.fsencode(path) for path in own}
     replaced: list[bytes] = []
     attributes: list[bytes] = []
     left: list[bytes] = []
     for path in before.keys() & after.keys():
-        old, new = before[path], after[path]
-        full = os.fsencode(tree) + path, os.fsencode(newer) + path
-        if stat.S_ISDIR(old.st_mode) and stat.S_ISDIR(new.st_mode):
-            if _Attributes.of(full[0]) != _Attributes.of(full[1]):
+        (old, given), (new, wanted) = before[path], after[path]
+        if given is not None and wanted is not None:
+            if given != wanted:
                 attributes.append(path)
         elif old.st_ino != new.st_ino and not (
-            path in written and not listing.differ(full[0], old, full[1], new)
+            path in written and not listing.differ(path, first, old, second, new)
         ):
             (left if path in mounted else replaced).append(path)
     removed: list[bytes] = []
@@ -94,6 +99,17 @@ def steps(tree: str, newer: str, held: Iterable[str], own: Iterable[str] = ()) -
     )
 
 
+def _contents(tree: Tree) -> dict[bytes, tuple[os.stat_result, _Attributes | None]]:
+    """Return each path of a tree with lstat of it, and for a directory its attributes."""
+    return {
+        found.path: (
+            found.status,
+            _Attributes.of(found.full) if stat.S_ISDIR(found.status.st_mode) else None,
+        )
+        for found in tree.walk()
+    }
+
+
 def apply(steps: Steps, tree: str, newer: str, aside: str) -> None:
     """Do it: what is new first, then libraries, then the rest, then what goes.
 
@@ -102,20 +118,34 @@ def apply(steps: Steps, tree: str, newer: str, aside: str) -> None:
 
     Killed anywhere, it leaves each path old or new, whole; the next one does the rest.
     """
-    top, new, old = (os.fsencode(path) for path in (tree, newer, aside))
-    touched = {os.path.dirname(path) for path in (*steps.added, *steps.replaced, *steps.removed)}
-    # The renames change the directories' times, on both sides.
-    wanted = {path: _Attributes.of(new + path) for path in {*touched, *steps.attributes}}
-    for path in steps.added:
-        os.rename(new + path, top + path)
+    with contextlib.ExitStack() as trees:
+        top, new = (trees.enter_context(Tree(path, links=False)) for path in (tree, newer))
+        touched = {os.path.dirname(path) for path in (*steps.added, *steps.replaced)}
+        touched |= {os.path.dirname(path) for path in steps.removed}
+        # The renames change the directories' times, on both sides.
+        wanted = {}
+        for path in {*touched, *steps.attributes}:
+            with new.at(path) as full:
+                wanted[path] = _Attributes.of(full)
+        for path in steps.added:
+            new.rename(path, top, path)
+        if steps.replaced or steps.removed:
+            os.makedirs(aside, mode=0o700, exist_ok=True)
+            _move_aside(steps, top, new, trees.enter_context(Tree(aside, links=False)))
+        for path, attributes in sorted(wanted.items(), reverse=True):
+            with top.at(path) as full:
+                attributes.give(full)
+
+
+def _move_aside(steps: Steps, top: Tree, new: Tree, old: Tree) -> None:
+    """Bring in what is replaced, and take away what is removed; both go aside."""
     for path in (*steps.replaced, *steps.removed):
-        os.makedirs(os.path.dirname(old + path), mode=0o700, exist_ok=True)
+        old.make_directory(os.path.dirname(path), 0o700)
     for path in steps.replaced:
-        _replace(top + path, new + path, old + path)
+        with top.at(path) as there, new.at(path) as newer, old.at(path) as aside:
+            _replace(there, newer, aside)
     for path in steps.removed:
-        os.rename(top + path, old + path)
-    for path, attributes in sorted(wanted.items(), reverse=True):
-        attributes.give(top + path)
+        top.rename(path, old, path)
 
 
 def _replace(path: bytes, new: bytes, aside: bytes) -> None:

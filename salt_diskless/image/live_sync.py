@@ -11,6 +11,7 @@ from dataclasses import replace
 from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image, Node
 from salt_diskless.disk import flush
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image import identity, initramfs, live, rsync, squashfs, staging
 from salt_diskless.image.kernels import MODULES
 from salt_diskless.image.listing import listing, shown
@@ -85,9 +86,9 @@ def _held(nodes: Iterable[Node], version: Version) -> list[str]:
     load a driver from."""
     settings = {id(node.settings): node.settings for node in nodes}.values()
     paths = {entry.path for one in settings for entry in one.entries}
-    for directory in MODULES:
-        with contextlib.suppress(OSError):
-            paths |= {f"{directory}/{name}" for name in os.listdir(version.path + directory)}
+    with Tree(version.path) as root:
+        for directory in MODULES:
+            paths |= {f"{directory}/{name}" for name in root.names(directory)}
     return sorted(paths)
 
 

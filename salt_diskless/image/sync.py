@@ -7,12 +7,12 @@ there is complete.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from salt_diskless import node
 from salt_diskless.cluster import Image
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image import initramfs, links, rsync, space, squashfs, staging
 from salt_diskless.image.needs import Need
 from salt_diskless.image.progress import Progress
@@ -234,8 +234,9 @@ def difference(image: Image, opened: RsyncSource, held: Iterable[str] = ()) -> r
     if newest is None:
         return rsync.difference(image, opened, staging.prepared(image), ())
     own, kept = staging.own_paths(newest), list[str]()
-    for path in held:
-        (kept if os.path.isdir(newest.path + path) else own).append(path)
+    with Tree(newest.path) as root:
+        for path in held:
+            (kept if root.is_directory(path) else own).append(path)
     return rsync.difference(image, opened, newest.path, own, kept)
 
 
