@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
-from netaddr import IPAddress, valid_ipv4
+from netaddr import AddrFormatError, IPAddress, IPNetwork
 
 #: As many nodes as the project is made for.
 MOST_NODES = 100_000
@@ -170,22 +170,37 @@ def folded(groups: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {what: fold(names) for what, names in sorted(found.items())}
 
 
-def fold_addresses(addresses: Collection[str]) -> str:
-    """Return addresses as ranges: ``10.8.226.1-10.8.226.64,10.8.226.70``. What is no address is
-    listed as it is."""
-    numbers = sorted({int(IPAddress(one)) for one in addresses if valid_ipv4(one)})
-    others = sorted({one for one in addresses if not valid_ipv4(one)}, key=natural)
+def fold_paths(paths: Iterable[str]) -> list[str]:
+    """Return paths whose last parts are names, folded for each directory."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        directory, _, name = path.rpartition("/")
+        found.setdefault(directory, []).append(name)
+    return [f"{directory}/{fold(names)}" for directory, names in sorted(found.items())]
+
+
+def fold_addresses(addresses: Iterable[str]) -> str:
+    """Return addresses and networks as ranges: ``10.8.226.1-10.8.226.64,10.8.226.70``. What is
+    neither is listed as it is."""
+    blocks: list[tuple[int, int]] = []
+    others: list[str] = []
+    for one in addresses:
+        try:
+            net = IPNetwork(one, version=4)
+            blocks.append((net.first, net.last))
+        except (AddrFormatError, ValueError):
+            others.append(one)
     runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
+    for first, last in sorted(blocks):
+        if runs and first <= runs[-1][1] + 1:
+            runs[-1][1] = max(last, runs[-1][1])
         else:
-            runs.append([number, number])
+            runs.append([first, last])
     texts = [
         str(IPAddress(first)) + (f"-{IPAddress(last)}" if last > first else "")
         for first, last in runs
     ]
-    return ",".join([*texts, *others])
+    return ",".join([*texts, *sorted(others, key=natural)])
 
 
 @functools.lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ from salt_diskless.cluster.ranges import filled, fold
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
-from salt_diskless.services import nfs, tftp
+from salt_diskless.services import export_listing, nfs, tftp
 from salt_diskless.watch import progress
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def status(minions: Any = None) -> dict[str, Any]:
         },
         "images": images,
         "nodes": progress.folded(site, progress.reached(site, started)),
-        "drift": nfs.drift(site, names).as_dict(),
+        "drift": export_listing.drift(nfs.drift(site, names)),
         "overridden": tftp.overridden(site, names),
     }
     return filled(status)

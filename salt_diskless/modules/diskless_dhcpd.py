@@ -9,6 +9,7 @@ from salt_diskless import adapter, tree
 from salt_diskless.boot import dhcpd as text
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.ranges import natural
 from salt_diskless.services import dhcpd, nodes, told
 
 if TYPE_CHECKING:
@@ -55,9 +56,13 @@ def check(path: str | None = None) -> str:
 
 
 @adapter.reading
-def leases() -> dict[str, dict[str, str]]:
+def leases(full: bool = False) -> dict[str, Any]:
     """
-    Return the leases of the discovery ranges that dhcpd has given out: address to MAC, state, end.
+    Return the leases of the discovery ranges that dhcpd has given out: address to MAC, state and
+    end, in a line.
+
+    full
+        Return MAC, state and end of each as fields instead.
 
     CLI Example:
 
@@ -65,7 +70,11 @@ def leases() -> dict[str, dict[str, str]]:
 
         salt-call diskless_dhcpd.leases
     """
-    return dhcpd.leases()
+    there = dhcpd.leases()
+    leases = {ip: there[ip] for ip in sorted(there, key=natural)}
+    if full:
+        return leases
+    return {ip: ", ".join(filter(None, lease.values())) for ip, lease in leases.items()}
 
 
 @adapter.execution

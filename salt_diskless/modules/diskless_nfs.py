@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
 from salt_diskless.boot import exports as text
+from salt_diskless.cluster.ranges import filled, fold_paths
 from salt_diskless.command import CommandFailed
-from salt_diskless.services import exportfs, nfs, nodes, restarts
+from salt_diskless.services import export_listing, exportfs, nfs, nodes, restarts
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -33,15 +34,18 @@ def render() -> str:
 
 
 @adapter.reading
-def list_(ask: bool = True) -> dict[str, Any]:
+def list_(ask: bool = True, full: bool = False) -> dict[str, Any]:
     """
     Return what is really exported: exportfs's table below ``exported`` (path to clients and their
     options), and below ``drift`` how the table differs from the pillar. What mountd tells clients
     (``showmount -e``) is below ``shown``, and below ``not_shown`` what of the table it keeps to
     itself; where it does not answer, as on a server with NFS 4 alone, ``shown`` is the reason.
+    Paths, addresses and options that are alike are folded, and what is empty is left out.
 
     ask
         Ask mountd too.
+    full
+        Return each path with each of its clients.
 
     CLI Example:
 
@@ -50,20 +54,20 @@ def list_(ask: bool = True) -> dict[str, Any]:
         salt-call diskless_nfs.list
     """
     names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
-    exported: dict[str, dict[str, str]] = {}
-    for export in nfs.table():
-        exported.setdefault(export.path, {})[export.client] = export.options
+    table, drift = nfs.table(), nfs.drift(site, names)
     answer: dict[str, Any] = {
-        "exported": exported,
-        "drift": nfs.drift(site, names).as_dict(),
+        "exported": export_listing.by_path(table) if full else export_listing.alike(table),
+        "drift": drift.as_dict() if full else export_listing.drift(drift),
     }
     if ask:
         try:
             shown = nfs.shown()
         except CommandFailed as err:
-            return {**answer, "shown": str(err)}
-        answer.update(shown=shown, not_shown=nfs.not_shown(shown))
-    return answer
+            return filled({**answer, "shown": str(err)})
+        hidden = nfs.not_shown(shown)
+        answer["shown"] = shown if full else export_listing.alike_shown(shown)
+        answer["not_shown"] = hidden if full else fold_paths(one.split(" ")[0] for one in hidden)
+    return answer if full or not ask else filled(answer)
 
 
 @adapter.execution

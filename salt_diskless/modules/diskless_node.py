@@ -15,7 +15,8 @@ from salt_diskless import adapter, preflight
 from salt_diskless.cluster import DisklessError, schema
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.names import given
-from salt_diskless.cluster.ranges import fold
+from salt_diskless.cluster.ranges import filled, fold, fold_addresses, folded, natural
+from salt_diskless.cluster.wording import nearest
 from salt_diskless.power import bmcs
 from salt_diskless.services import nodes as served
 from salt_diskless.watch import discovery
@@ -32,18 +33,44 @@ __func_alias__ = {"list_": "list"}
 
 
 @adapter.reading
-def list_() -> dict[str, dict[str, str | None]]:
+def list_(names: list[str] | str | None = None, full: bool = False) -> dict[str, Any]:
     """
     Return the nodes that this boot server serves, whether the pillar lists them or they were added
-    since: name to MAC, address, and the image and version that they boot.
+    since, folded: below ``boots`` image and version to the nodes, and their ``addresses``.
+
+    names
+        A node set, or a list of names: return MAC, address, image and version of each of these.
+    full
+        Return them of every node.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-call diskless_node.list
+        salt-call diskless_node.list 'node[003-004]'
     """
-    return served.served_nodes(adapter.platform(__grains__, __pillar__))
+    nodes = served.served_nodes(adapter.platform(__grains__, __pillar__))
+    if names is not None:
+        try:
+            wanted = given(names)
+        except ValueError as err:
+            raise DisklessError(f"names: found {shown(names)}; {err}") from err
+        unknown = [name for name in wanted if name not in nodes]
+        if unknown:
+            raise DisklessError(
+                f"names: found {fold(unknown)[:500]}, which this boot server does not serve; "
+                f"{nearest(unknown[0], nodes)}"
+            )
+        return {name: nodes[name] for name in wanted}
+    if full:
+        return {name: nodes[name] for name in sorted(nodes, key=natural)}
+    booted = (
+        (f"{one['image']} {one['version']}" if one["image"] else "nothing", name)
+        for name, one in nodes.items()
+    )
+    addresses = fold_addresses([str(one["ip"]) for one in nodes.values()])
+    return filled({"boots": folded(booted), "addresses": addresses})
 
 
 @adapter.reading
@@ -216,11 +243,14 @@ def power(
 
 
 @adapter.reading
-def waiting() -> dict[str, dict[str, str]]:
+def waiting(full: bool = False) -> dict[str, Any]:
     """
     Return the machines that are no nodes and wait to be registered: MAC to address, serial number,
     asset tag, UUID (nothing where that is not known), and whether that is ``pending`` or
-    ``rejected``.
+    ``rejected``, in a line.
+
+    full
+        Return the fields of each machine instead.
 
     CLI Example:
 
@@ -230,7 +260,7 @@ def waiting() -> dict[str, dict[str, str]]:
     """
     networks = adapter.cluster_of(__pillar__, {}).served_by(__opts__["id"]).networks
     found = discovery.waiting([*networks.values()], adapter.platform(__grains__, __pillar__))
-    return {
+    machines = {
         one.mac: {
             "ip": one.ip,
             "serial": one.serial,
@@ -240,6 +270,13 @@ def waiting() -> dict[str, dict[str, str]]:
         }
         for one, decision in found
     }
+    return machines if full else {mac: _line(one) for mac, one in machines.items()}
+
+
+def _line(machine: Mapping[str, str]) -> str:
+    """Return what is known of a machine as a line."""
+    known = [f"{key} {value}" for key, value in machine.items() if value and key != "decision"]
+    return ", ".join([machine["decision"], *known])
 
 
 @adapter.execution

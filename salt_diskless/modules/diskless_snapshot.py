@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from salt_diskless import adapter
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
-from salt_diskless.cluster.ranges import expand
+from salt_diskless.cluster.ranges import expand, filled, fold_paths, folded, natural
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.snapshot import manage, minions
 
@@ -20,10 +20,15 @@ __func_alias__ = {"list_": "list", "apply_": "apply"}
 
 
 @adapter.reading
-def list_() -> dict[str, Any]:
+def list_(full: bool = False) -> dict[str, Any]:
     """
-    Return the snapshots below ``nodes`` (path, whether it is there, entries that it has not), and
-    below ``unused`` those of nodes that are gone from the pillar.
+    Return the snapshots, folded: below ``nodes`` whether they are ``complete``, what they lack, or
+    that they are ``not made``, to the nodes; and below ``unused`` those of nodes that are gone from
+    the pillar.
+
+    full
+        Return for each node its path, whether it ``exists``, and the entries that are ``missing``;
+        and the path of each unused snapshot.
 
     CLI Example:
 
@@ -32,7 +37,20 @@ def list_() -> dict[str, Any]:
         salt-call diskless_snapshot.list
     """
     site = adapter.site(__pillar__, __opts__)
-    return {"nodes": manage.listed(site), "unused": manage.unused(site)}
+    snapshots, unused = manage.listed(site), manage.unused(site)
+    if full:
+        nodes = {name: snapshots[name] for name in sorted(snapshots, key=natural)}
+        return {"nodes": nodes, "unused": sorted(unused, key=natural)}
+    states = folded((_sentence(one), name) for name, one in snapshots.items())
+    return filled({"nodes": states, "unused": fold_paths(unused)})
+
+
+def _sentence(snapshot: dict[str, Any]) -> str:
+    """Return the state of a snapshot."""
+    if not snapshot["exists"]:
+        return "not made"
+    missing = ", ".join(snapshot["missing"])
+    return f"without {missing}" if missing else "complete"
 
 
 @adapter.reading
@@ -60,7 +78,7 @@ def usage(nodes: str | None = None) -> dict[str, int]:
             f"diskless:nodes: found no {shown(unknown[0])} that boots from this server; "
             f"{nearest(unknown[0], site.nodes)}"
         )
-    return {name: manage.usage(site.nodes[name]) for name in names}
+    return {name: manage.usage(site.nodes[name]) for name in sorted(names, key=natural)}
 
 
 @adapter.execution

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, swapfiles
+from salt_diskless.cluster.ranges import folded, natural
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -15,10 +16,14 @@ __func_alias__ = {"list_": "list", "apply_": "apply"}
 
 
 @adapter.reading
-def list_() -> dict[str, Any]:
+def list_(full: bool = False) -> dict[str, Any]:
     """
-    Return the file of each node that swaps over NFS: its path, the bytes that it is to have and
-    has, and whether an old one is kept, which the node may use until it boots.
+    Return the swap files of nodes that swap over NFS, folded: what they are to have and have, and
+    whether an old one is kept, which the node may use until it boots, to the nodes.
+
+    full
+        Return for each node its path, the bytes that are ``wanted`` and there (``bytes``), and
+        whether an ``old`` one is kept.
 
     CLI Example:
 
@@ -26,7 +31,17 @@ def list_() -> dict[str, Any]:
 
         salt-call diskless_swap.list
     """
-    return swapfiles.listed(adapter.site(__pillar__, __opts__))
+    files = swapfiles.listed(adapter.site(__pillar__, __opts__))
+    if full:
+        return {name: files[name] for name in sorted(files, key=natural)}
+    return folded((_sentence(one), name) for name, one in files.items())
+
+
+def _sentence(file: dict[str, object]) -> str:
+    """Return the state of a swap file."""
+    there = "missing" if file["bytes"] is None else f"{file['bytes']} bytes"
+    wanted = "" if file["bytes"] == file["wanted"] else f", {file['wanted']} bytes wanted"
+    return f"{there}{wanted}{', an old one is kept' if file['old'] else ''}"
 
 
 @adapter.execution

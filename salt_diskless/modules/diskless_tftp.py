@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
+from salt_diskless.cluster.ranges import folded
 from salt_diskless.services import nodes, restarts, tftp
 
 if TYPE_CHECKING:
@@ -43,10 +44,13 @@ def render(node: str | None = None) -> dict[str, str]:
 
 
 @adapter.reading
-def list_() -> dict[str, dict[str, str | None]]:
+def list_(full: bool = False) -> dict[str, Any]:
     """
-    Return the node files on the disk: file name to its node, image and version, and the kernel that
-    the pillar names for the node, where it is not the version's own.
+    Return the node files on the disk, folded: image and version (and the kernel that the pillar
+    names, where it is not the version's own) to the nodes whose files name them.
+
+    full
+        Return file name to its node, image, version and kernel.
 
     CLI Example:
 
@@ -54,7 +58,13 @@ def list_() -> dict[str, dict[str, str | None]]:
 
         salt-call diskless_tftp.list
     """
-    return tftp.listed(adapter.platform(__grains__, __pillar__))
+    files = tftp.listed(adapter.platform(__grains__, __pillar__))
+    if full:
+        return files
+    return folded(
+        (" ".join(filter(None, (one["image"], one["version"], one["kernel"]))), str(one["node"]))
+        for one in files.values()
+    )
 
 
 @adapter.execution

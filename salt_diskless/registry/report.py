@@ -112,6 +112,19 @@ def waiting(tx: Transaction) -> list[dict[str, Any]]:
     return said
 
 
+def lines(machines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return machines that wait, each as a line: MAC to what is known of it."""
+    found = {}
+    for one in machines:
+        words = [f"{key} {one[key]}" for key in ("serial", "asset", "ip") if key in one]
+        words += [f"seen by {one['server']}"] if "server" in one else []
+        words += [f"since {one['first_seen']}"] if "first_seen" in one else []
+        if "before" in one:
+            words.append("before: " + ", ".join(f"{key} {v}" for key, v in one["before"].items()))
+        found[one["mac"]] = ", ".join(words)
+    return found
+
+
 def of(desk: Desk, names: Iterable[str], boots: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what is known of each of these nodes; below ``boot``, how far it got.
 

@@ -240,19 +240,24 @@ def register(
 
 
 @adapter.runner
-def pending() -> list[dict[str, Any]]:
+def pending(full: bool = False) -> list[dict[str, Any]] | dict[str, str]:
     """
     Return the machines that wait for a decision, in the order of power-on: what they say of
     themselves, which boot server saw them, and when they were first and last seen (UTC).
+
+    full
+        Return each machine with all its fields; otherwise it is a line.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run diskless.pending
+        salt-run diskless.pending full=True
     """
     with store_of(__opts__).read() as tx:
-        return report.waiting(tx)
+        machines = report.waiting(tx)
+    return machines if full else report.lines(machines)
 
 
 @adapter.runner

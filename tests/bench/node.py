@@ -201,7 +201,7 @@ class Server:
         opts["pillar"], opts["grains"] = pillar, {"os_family": "Debian"}
         modules = salt.loader.minion_mods(opts)
         # The minion's own process has the libraries: the beacon loads them there.
-        modules["diskless_node.list"]()
+        modules["diskless_node.list"](full=True)
         return modules
 
     def _announce(self, number: int) -> None:

@@ -242,7 +242,7 @@ def test_a_removed_node_loses_its_files_and_exports(lab: Lab, nodes: dict[str, N
     lab.server.write_pillar(pillar)
     lab.server.salt_call("state.apply", "diskless")
     assert not (config / "0A8D0103").exists()
-    exported = lab.server.salt_call("diskless_nfs.list")
+    exported = lab.server.salt_call("diskless_nfs.list", "full=True")
     assert "/diskless/debian/snapshot/node003" not in exported["exported"]
     assert "/diskless/debian/snapshot/node001" in exported["exported"]
     assert exported["drift"] == {}

@@ -126,7 +126,9 @@ def test_machines_that_nobody_listed_are_pending_in_seconds_as_what_they_are(lab
 
 
 def pending(lab: Lab) -> dict[str, dict]:
-    return {machine["mac"]: machine for machine in lab.server.runner("diskless.pending")}
+    return {
+        machine["mac"]: machine for machine in lab.server.runner("diskless.pending", "full=True")
+    }
 
 
 def test_a_yes_and_a_no_are_heard_on_their_consoles(lab: Lab, rack: Rack):

@@ -198,12 +198,12 @@ def test_a_rejected_machine_is_not_told_of_until_it_is_forgotten(salt_call, serv
     modules["diskless_node.reject"]([STRANGER])
     journal.announce()
     assert look() == []
-    assert modules["diskless_node.waiting"]()[STRANGER]["decision"] == "rejected"
+    assert modules["diskless_node.waiting"](full=True)[STRANGER]["decision"] == "rejected"
     assert modules["diskless_node.forget"]([STRANGER]) == {"forgotten": [STRANGER]}
     journal.lease()
     journal.announce()
     assert [event["serial"] for event in look()] == ["SN-1"]
-    assert modules["diskless_node.waiting"]()[STRANGER]["decision"] == "pending"
+    assert modules["diskless_node.waiting"](full=True)[STRANGER]["decision"] == "pending"
 
 
 def test_one_that_a_full_run_has_listed_is_answered(salt_call, served, look, journal):

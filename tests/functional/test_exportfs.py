@@ -73,7 +73,7 @@ def test_a_line_of_others_is_named_and_refuses_nothing(salt_call, pillar, locati
     ret = salt_call(pillar).state("diskless_nfs.managed")
     assert ret.result is True, ret.comment
     assert line[1] in "\n".join(ret.warnings)
-    assert salt_call(pillar).modules["diskless_nfs.list"](ask=False)["drift"] == {}
+    assert salt_call(pillar).modules["diskless_nfs.list"](ask=False, full=True)["drift"] == {}
     ret = salt_call(pillar).state("diskless_nfs.managed")
     assert (ret.result, ret.changes) == (True, {})
     ret = salt_call(pillar).state("diskless_nfs.absent")

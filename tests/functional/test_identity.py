@@ -159,7 +159,7 @@ def test_what_a_node_removed_of_it_is_made_again_when_asked(salt_call, pillar, b
     (place / "machine-id").unlink()
     (place / "ssh_host_ed25519_key.pub").unlink()
     call = salt_call(pillar)
-    missing = call.modules["diskless_snapshot.list"]()["nodes"]["node001"]["missing"]
+    missing = call.modules["diskless_snapshot.list"](full=True)["nodes"]["node001"]["missing"]
     assert missing == ["/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub"]
     assert call.modules["diskless_snapshot.apply"](check=True)["seeded"] == {
         path: "node001" for path in missing

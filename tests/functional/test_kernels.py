@@ -101,7 +101,9 @@ def test_a_node_that_names_an_older_kernel_boots_that_one_with_its_own_initramfs
     shown = modules["diskless_image.show"]("tiny")
     assert shown["kernel"] == NEW
     assert shown["kernels"] == {one: ["nfs", "nfsv3", "nfsv4"] for one in (NEW, OLD)}
-    files = {file["node"]: file["kernel"] for file in modules["diskless_tftp.list"]().values()}
+    files = {
+        file["node"]: file["kernel"] for file in modules["diskless_tftp.list"](full=True).values()
+    }
     assert files == {"node001": None, "node002": None, "node003": OLD}
     assert [ret.changes for ret in applied(salt_call, pillar)] == [{}, {}]
 

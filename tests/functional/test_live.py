@@ -285,7 +285,7 @@ def test_a_version_says_that_it_was_changed_in_place_and_is_frozen_into_one_agai
     assert show("tiny")["changed_live"] is None
     assert show("tiny", check=True)["intact"] is True
     assert state_of(frozen) == state_of(changed)
-    files = call.modules["diskless_tftp.list"]()
+    files = call.modules["diskless_tftp.list"](full=True)
     assert {file["version"] for file in files.values()} == {frozen.name}
     # And what comes after does not reach it.
     assert call.state("diskless_image.synced").changes == {}

@@ -59,7 +59,7 @@ def test_managed_exports_root_and_snapshots_to_their_nodes_only(
         "/snapshot/node002": {"10.77.0.12"},
         "/snapshot/node003": {"10.77.0.73"},
     }
-    table = salt_call(pillar).modules["diskless_nfs.list"](ask=False)
+    table = salt_call(pillar).modules["diskless_nfs.list"](ask=False, full=True)
     options = table["exported"][f"{location}/versions"]["10.77.0.11"].split(",")
     assert {"ro", "no_root_squash", "no_subtree_check"} <= set(options)
     options = table["exported"][f"{location}/snapshot/node003"]["10.77.0.73"].split(",")
@@ -101,7 +101,7 @@ def test_a_drift_of_the_table_is_seen_and_mended(salt_call, pillar, location, te
     ):
         subprocess.run(command, check=True)
     call = salt_call(pillar, test=testmode)
-    assert call.modules["diskless_nfs.list"](ask=False)["drift"] == {
+    assert call.modules["diskless_nfs.list"](ask=False, full=True)["drift"] == {
         "missing": [f"{location}/snapshot/node001 10.77.0.11"],
         "different": [f"{location}/versions 10.77.0.73"],
         "unwanted": [f"{location}/snapshot/node002 10.77.0.99"],
@@ -147,7 +147,7 @@ def mountd():
 def test_what_mountd_shows_is_what_is_exported(salt_call, pillar, location, mountd):
     call = salt_call(pillar)
     assert call.state("diskless_nfs.managed").result is True
-    answer = call.modules["diskless_nfs.list"]()
+    answer = call.modules["diskless_nfs.list"](full=True)
     shown = {path: sorted(clients) for path, clients in answer["shown"].items()}
     assert shown == {path: sorted(clients) for path, clients in answer["exported"].items()}
     assert shown[f"{location}/snapshot/node003"] == ["10.77.0.73"]
@@ -157,7 +157,7 @@ def test_what_mountd_shows_is_what_is_exported(salt_call, pillar, location, moun
 
 
 def test_a_mountd_that_does_not_answer_is_said(salt_call, pillar, location):
-    answer = salt_call(pillar).modules["diskless_nfs.list"]()
+    answer = salt_call(pillar).modules["diskless_nfs.list"](full=True)
     assert "showmount" in answer["shown"]
     assert "not_shown" not in answer
 

@@ -119,7 +119,7 @@ def test_two_nodes_change_their_macs_in_one_call(salt_call, served):
     macs = [node["mac"] for node in one.values()]
     other = {name: {**one[name], "mac": mac} for name, mac in zip(one, reversed(macs), strict=True)}
     assert add(salt_call, served, **other)["changed"] == {"nodes": "node[004-005]"}
-    there = salt_call(served).modules["diskless_node.list"]()
+    there = salt_call(served).modules["diskless_node.list"](full=True)
     assert [there[name]["mac"] for name in one] == [*reversed(macs)]
     changes = apply(salt_call, with_nodes(served, **other))
     assert not {*changes} - {"diskless_dhcpd.managed"}, changes
@@ -348,7 +348,7 @@ def test_two_that_add_at_a_time_both_add(salt_call, served):
 def test_what_is_served_is_listed_and_shown(salt_call, served):
     add(salt_call, served, node004=NEW)
     call = salt_call(served)
-    listed = call.modules["diskless_node.list"]()
+    listed = call.modules["diskless_node.list"](full=True)
     assert {*listed} == {"node001", "node002", "node003", "node004"}
     version = call.modules["diskless_image.list"]()["tiny"]["published"]
     wanted = {"mac": NEW["mac"], "ip": NEW["ip"], "image": "tiny", "version": version}

@@ -203,7 +203,7 @@ def test_a_node_that_goes_keeps_its_snapshot_and_is_listed_as_unused(salt_call, 
     call = salt_call(pillar)
     assert call.state("diskless_snapshot.managed").changes == {}
     assert (base / "node003/var/log").is_dir()
-    assert call.modules["diskless_snapshot.list"]()["unused"] == [str(base / "node003")]
+    assert call.modules["diskless_snapshot.list"](full=True)["unused"] == [str(base / "node003")]
 
 
 def test_the_default_entries_cost_less_than_a_megabyte_a_node(salt_call, pillar):
@@ -238,7 +238,9 @@ def test_an_entry_that_a_node_removed_is_seen_and_seeded_again_when_asked(salt_c
     salt_call(pillar).state("diskless_snapshot.managed")
     (base / "node002/root").rmdir()
     call = salt_call(pillar)
-    assert call.modules["diskless_snapshot.list"]()["nodes"]["node002"]["missing"] == ["/root"]
+    assert call.modules["diskless_snapshot.list"](full=True)["nodes"]["node002"]["missing"] == [
+        "/root"
+    ]
     changes = call.modules["diskless_snapshot.apply"](check=True)
     assert changes == {"seeded": {"/root": "node002"}}
     assert (base / "node002/root").is_dir()

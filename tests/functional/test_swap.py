@@ -101,7 +101,7 @@ def test_where_no_node_swaps_over_nfs_there_is_not_even_a_directory(
 
 def test_list_says_what_is_wanted_and_there(salt_call, pillar, swap):
     def listed() -> dict:
-        return salt_call(pillar).modules["diskless_swap.list"]()
+        return salt_call(pillar).modules["diskless_swap.list"](full=True)
 
     file = str(swap / "node002/swapfile")
     assert listed()["node002"] == {
@@ -126,7 +126,7 @@ def test_each_file_is_exported_to_its_node_alone(salt_call, pillar, swap, export
     managed(salt_call, pillar)
     call = salt_call(pillar)
     assert call.state("diskless_nfs.managed").result is True
-    table = call.modules["diskless_nfs.list"](ask=False)
+    table = call.modules["diskless_nfs.list"](ask=False, full=True)
     assert table["drift"] == {}
     of_swap = {path: who for path, who in table["exported"].items() if "/swap/" in path}
     assert {path: list(who) for path, who in of_swap.items()} == {
@@ -155,7 +155,7 @@ def test_a_new_size_is_a_new_file_and_the_node_keeps_its_own_until_it_begins_ane
     assert file.stat().st_size == (swap / "node002/swapfile").stat().st_size == 24 * MIB
     assert old.stat().st_ino == used != file.stat().st_ino
     assert not (swap / "node002/swapfile.old").exists(), "node002 never had it"
-    assert salt_call(pillar).modules["diskless_swap.list"]()["node001"]["old"] is True
+    assert salt_call(pillar).modules["diskless_swap.list"](full=True)["node001"]["old"] is True
     pillar["nodes"]["node[001-002]"]["swap"]["size"] = "32M"
     assert managed(salt_call, pillar) == {"changed": {"nodes": "node[001-002]"}}
     assert old.stat().st_ino == used, "the one in between was never in use"

@@ -87,7 +87,7 @@ def test_gethostip_agrees_with_every_name(salt_call, howto, tmp_path, golden):
     assert call.state("diskless_image.synced").result is True
     assert call.state("diskless_tftp.managed").result is True
     assert call.state("diskless_snapshot.managed").result is True
-    listed = call.modules["diskless_tftp.list"]()
+    listed = call.modules["diskless_tftp.list"](full=True)
     assert len(listed) == 128
     addresses = ["10.8.136.1", "10.8.136.2", "10.8.226.73"]
     addresses += [f"10.8.226.{74 + n}" for n in range(125)]
@@ -146,9 +146,9 @@ def test_a_new_version_keeps_the_old_ones_kernel(salt_call, pillar, root, synced
     new = call.state("diskless_image.synced").changes["tiny"]["new"]
     ret = call.state("diskless_tftp.managed")
     assert ret.changes["changed"]["nodes"] == "node[001-003]"
-    assert {version["version"] for version in call.modules["diskless_tftp.list"]().values()} == {
-        new
-    }
+    assert {
+        version["version"] for version in call.modules["diskless_tftp.list"](full=True).values()
+    } == {new}
     assert (root / f"linux-install/tiny/{synced}/vmlinuz").exists()
 
 

@@ -34,7 +34,7 @@ def test_a_rollback_is_what_nodes_boot_next_and_the_next_apply_leaves_it(
     assert (done["old"], done["new"]) == (second, first)
     assert done["loader"]["changed"]["nodes"] == "node[001-003]"
     assert root(location).name == first
-    files = call.modules["diskless_tftp.list"]()
+    files = call.modules["diskless_tftp.list"](full=True)
     assert {file["version"] for file in files.values()} == {first}
     ret = salt_call(pillar).state("diskless_image.synced")
     assert ret.changes == {}
@@ -56,7 +56,7 @@ def test_a_state_has_a_version_published(salt_call, pillar, location, two, testm
     if testmode:
         return
     assert root(location).name == first
-    files = salt_call(pillar).modules["diskless_tftp.list"]()
+    files = salt_call(pillar).modules["diskless_tftp.list"](full=True)
     assert {file["version"] for file in files.values()} == {first}
     ret = salt_call(pillar).states["diskless_image.published"]("tiny", first)
     assert (ret["result"], ret["changes"]) == (True, {})
@@ -89,7 +89,8 @@ def test_a_pinned_node_boots_its_version_and_its_neighbours_the_published_one(
     call = salt_call(pillar)
     assert call.state("diskless_tftp.managed").changes == {"changed": {"nodes": "node003"}}
     files = {
-        file["node"]: file["version"] for file in call.modules["diskless_tftp.list"]().values()
+        file["node"]: file["version"]
+        for file in call.modules["diskless_tftp.list"](full=True).values()
     }
     assert files == {"node001": second, "node002": second, "node003": first}
     assert call.modules["diskless_image.list"]()["tiny"]["pinned"] == {first: "node003"}

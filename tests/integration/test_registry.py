@@ -178,7 +178,7 @@ def test_a_machine_that_the_beacon_sees_waits_for_a_yes_and_is_a_node_then(
     wait_for(machines, "machine that waits")
     assert machines()[mac(1)].state == "pending"
     assert told() == []
-    (waits,) = runner("diskless.pending").data
+    (waits,) = runner("diskless.pending", "full=True").data
     assert (waits["mac"], waits["serial"], waits["server"]) == (mac(1), "06DXK41", MINION)
     # Nobody else is served by looking.
     assert "node004" not in str(call("diskless.validate").data)

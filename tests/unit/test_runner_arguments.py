@@ -94,3 +94,11 @@ def test_a_node_that_nobody_knows_sets_the_exit_code(store):
     assert runner.__context__ == {}
     shown = runner.nodes("node[003,009]", ask=False)
     assert shown["node009"] == {"state": "unknown"} and runner.__context__ == {"retcode": 1}
+
+
+def test_machines_that_wait_are_a_line_each(store):
+    announce(store, *range(1, 31), serial="A1", server="node002")
+    lines = runner.pending()
+    assert len(lines) == 30
+    assert lines[mac(1)].startswith("serial A1, seen by node002, since 20")
+    assert runner.pending(full=True)[0]["serial"] == "A1"

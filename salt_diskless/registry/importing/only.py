@@ -17,7 +17,7 @@ from salt_diskless.cluster.wording import nearest
 from salt_diskless.registry.decide import names_of, split
 from salt_diskless.registry.importing.found import ADDRESS, Found
 
-_LINES = re.compile(r"lines?\s*([0-9]{1,7}(?:-[0-9]{1,7})?(?:,[0-9]{1,7}(?:-[0-9]{1,7})?)*)")
+_LINES = re.compile(r"lines?[\s:=]*([0-9]{1,7}(?:-[0-9]{1,7})?(?:,[0-9]{1,7}(?:-[0-9]{1,7})?)*)")
 _RIGHT = (
     "give a node set like 'node[001-128]', a network like 10.8.226.0/24, a range of addresses, or "
     "lines of the first file like 'lines 10-40'"
