@@ -9,14 +9,16 @@ In the master's configuration (or the minion's, where it is masterless), add it 
       - roots
       - diskless
 
-The files are in the environment ``base`` and are those of the installed package: read-only, and
-never stale. Interface: salt.fileserver, "File Server Backends"; without ``update``, for which Salt
-would want an interval in the configuration.
+The files are those of the installed package, read-only and never stale, and are the same in every
+environment (``saltenv``) that is asked for. ``diskless_saltenvs: [base, prod]`` beside
+``fileserver_backend`` limits it to these. Interface: salt.fileserver, "File Server Backends";
+without ``update``, for which Salt would want an interval in the configuration.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +26,15 @@ import salt.utils.files
 import salt.utils.hashutils
 import salt.utils.path
 
+from salt_diskless.cluster.errors import shown
+
 if TYPE_CHECKING:
     __opts__: dict[str, Any]
 
 __virtualname__ = "diskless"
+
+#: In the master's configuration, or in that of a masterless minion: the environments to serve.
+OPTION = "diskless_saltenvs"
 
 
 def _root() -> str:
@@ -49,16 +56,47 @@ def _files() -> list[str]:
     )
 
 
+def __virtual__() -> str | tuple[bool, str]:
+    given = __opts__.get(OPTION)
+    names = [given] if isinstance(given, str) else given
+    is_right = names is None or (
+        isinstance(names, list | tuple) and all(isinstance(name, str) and name for name in names)
+    )
+    if is_right:
+        return __virtualname__
+    return False, f"{OPTION}: found {shown(given)}; give a list of environments, like [base, prod]"
+
+
 def envs() -> list[str]:
-    """Return the environments that are served: ``base``."""
-    return ["base"]
+    """Return the environments that are served: those of the setting, or all that the configuration
+    names. Others, such as branches of git, are served as well when they are asked for."""
+    only = _only()
+    if only is not None:
+        return sorted(only)
+    roots = [__opts__.get(key) for key in ("file_roots", "pillar_roots")]
+    found = {name for root in roots if isinstance(root, Mapping) for name in root}
+    found |= {__opts__.get(key) for key in ("saltenv", "state_top_saltenv", "default_top")}
+    return sorted({"base", *(str(name) for name in found if name and name != "__env__")})
+
+
+def _only() -> frozenset[str] | None:
+    """Return the environments that the setting limits this to, or None."""
+    given = __opts__.get(OPTION)
+    if given is None:
+        return None
+    return frozenset([given] if isinstance(given, str) else given)
+
+
+def _is_served(saltenv: object) -> bool:
+    only = _only()
+    return only is None or saltenv in only
 
 
 def find_file(path: str, saltenv: str = "base", **kwargs: Any) -> dict[str, Any]:
     """Return where ``path`` (relative) is, as ``{"path": absolute, "rel": path}``, or empty."""
     full = os.path.join(_root(), path)
     if (
-        saltenv != "base"
+        not _is_served(saltenv)
         or not salt.utils.path.safe_path(full, _root())
         or not os.path.isfile(full)
     ):
@@ -87,7 +125,7 @@ def file_hash(load: dict[str, Any], fnd: dict[str, Any]) -> dict[str, str]:
 def file_list(load: dict[str, Any]) -> list[str]:
     """Return every file, relative."""
     prefix = load.get("prefix", "").strip("/")
-    served = _files() if load.get("saltenv", "base") == "base" else []
+    served = _files() if _is_served(load.get("saltenv", "base")) else []
     return [name for name in served if name.startswith(prefix)]
 
 

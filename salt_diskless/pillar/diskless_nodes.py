@@ -14,6 +14,11 @@ name and MAC is left out here. Where the registry contradicts the pillar, the pi
 ones that stand there, and every check of the pillar (``diskless.validate``, ``state.apply
 diskless``) is an error that names both. The master's own pillar, which orchestrations go by, has
 the nodes of all boot servers.
+
+It works with each ``pillar_source_merging_strategy`` but ``list``, with which Salt keeps no pillar
+at all, and with ``ext_pillar_first``, where the pillar of the minion is compiled twice: what is
+listed by hand is not known before. With ``overwrite`` and ``aggregate``, where Salt does not merge
+below ``diskless``, it has to be the last one of the list, and ``ext_pillar_first`` is an error.
 """
 
 from __future__ import annotations
@@ -21,6 +26,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import salt.pillar
+
+from salt_diskless import adapter
+from salt_diskless.cluster import DisklessError
 from salt_diskless.registry.listed import listed
 from salt_diskless.registry.place import store_of
 
@@ -34,17 +43,22 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any], *_: Any, **__: Any) -> di
     """Return the nodes of one boot server, below ``diskless``; empty for every other minion."""
     # In an external pillar this is the master's own id.
     own = minion_id == __opts__["id"]
-    by_hand = pillar.get("diskless") or {}
-    if not isinstance(by_hand, Mapping):
-        # The boot server's checks name it; there is nothing that nodes could be added to.
-        return {}
-    servers = by_hand.get("servers")
-    listed_servers = servers if isinstance(servers, Mapping) else {}
     with store_of(__opts__).read() as tx:
         nodes = [node for node in tx.nodes(None if own else minion_id) if node.mac is not None]
         number = tx.number()
-    if not nodes and not (number and (own or minion_id in listed_servers)):
+    if not nodes and not number:
         return {}
+    first = bool(__opts__.get("ext_pillar_first"))
+    by_hand = _by_hand(minion_id) if first else (pillar.get("diskless") or {})
+    if not isinstance(by_hand, Mapping):
+        # The checks of the pillar say what is wrong with it.
+        return {}
+    servers = by_hand.get("servers")
+    listed_servers = servers if isinstance(servers, Mapping) else {}
+    if not nodes and not (own or minion_id in listed_servers):
+        return {}
+    strategy = _strategy()
+    _check_settings(strategy, first)
     there = listed(by_hand.get("nodes"))
     given, conflicts = {}, []
     for node in nodes:
@@ -59,4 +73,62 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any], *_: Any, **__: Any) -> di
     found["registry"] = {"number": number}
     if conflicts:
         found["registry"]["conflicts"] = conflicts
-    return {"diskless": found}
+    return {"diskless": found if strategy == "recurse" else _joined(by_hand, found)}
+
+
+def _strategy() -> str:
+    """Return how Salt merges what this returns: ``recurse``, ``overwrite`` or ``list``, where
+    ``aggregate`` does as ``overwrite`` for what is not marked (salt.utils.dictupdate.merge)."""
+    strategy = __opts__.get("pillar_source_merging_strategy") or "smart"
+    renderer = str(__opts__.get("renderer") or "")
+    if strategy == "smart":
+        is_yamlex = renderer.rpartition("|")[2] == "yamlex" or renderer.startswith("yamlex_")
+        strategy = "aggregate" if is_yamlex else "recurse"
+    if strategy in ("overwrite", "aggregate"):
+        return "overwrite"
+    return "list" if strategy == "list" else "recurse"
+
+
+def _check_settings(strategy: str, first: bool) -> None:
+    """Raise :class:`DisklessError` where the master's settings would lose nodes."""
+    given = __opts__.get("pillar_source_merging_strategy") or "smart"
+    setting = "the master's configuration: pillar_source_merging_strategy: found"
+    right = "set it to smart or recurse"
+    if strategy == "list":
+        raise DisklessError(f"{setting} list, with which Salt keeps no pillar; {right}")
+    if strategy == "overwrite":
+        if first:
+            raise DisklessError(
+                f"{setting} {given} beside ext_pillar_first: True, with which the pillar's "
+                f"diskless takes the registry's nodes away; {right}, or ext_pillar_first to False"
+            )
+        last = [*(__opts__.get("ext_pillar") or [{}])][-1]
+        if isinstance(last, Mapping) and last and __virtualname__ not in last:
+            raise DisklessError(
+                f"{setting} {given} and ext_pillar with {next(iter(last))} after "
+                f"{__virtualname__}, which could take the registry's nodes away; {right}, or move "
+                f"{__virtualname__} to the end of ext_pillar"
+            )
+
+
+def _by_hand(minion_id: str) -> dict[str, Any]:
+    """Return what the pillar of a minion has below ``diskless`` without the registry."""
+    others = [one for one in __opts__.get("ext_pillar") or [] if __virtualname__ not in one]
+    compiler = salt.pillar.Pillar(
+        {**__opts__, "ext_pillar": others},
+        __opts__.get("grains") or {},
+        minion_id,
+        __opts__.get("saltenv") or "base",
+        pillarenv=__opts__.get("pillarenv"),
+    )
+    # Errors in it are in the pillar that is being compiled as well.
+    return adapter.pillar(compiler.compile_pillar())
+
+
+def _joined(by_hand: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that is to stand below ``diskless`` where Salt does not merge there."""
+    joined = {**by_hand}
+    for key, value in found.items():
+        there = by_hand.get(key) or {}
+        joined[key] = {**there, **value} if isinstance(there, Mapping) else there
+    return joined

@@ -108,6 +108,14 @@ def test_the_backend_serves_the_sls(call, cluster):
     assert "diskless nfs exports" in clean
 
 
+def test_each_environment_has_the_sls(call, cluster):
+    """Also one that no setting of the master names."""
+    for saltenv in ("base", "prod", "feature/x"):
+        shown = call("state.show_sls", "diskless", saltenv=saltenv).data
+        assert {"diskless images", "diskless dhcpd service"} <= set(shown), saltenv
+        assert {state["__env__"] for state in shown.values()} == {saltenv}
+
+
 def test_a_plain_file_roots_serves_the_sls_too(call, cluster, master, minion, installed):
     root = str(installed / "salt_diskless/sls")
     said = minion.salt_call_cli().run("--local", "--file-root", root, "cp.list_master").data

@@ -1,0 +1,160 @@
+"""The registry's nodes in the pillar that Salt compiles, with each way in which it merges."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pathlib
+
+import pytest
+import salt.pillar
+import yaml
+
+from salt_diskless.cluster import ClusterError, parse
+from tests.functional.test_registry import accept, mac, master_opts, store
+
+__all__ = ["accept", "master_opts", "store"]
+
+STRATEGIES = ["smart", "recurse", "overwrite", "aggregate", "none", "list", "nonsense"]
+
+
+@pytest.fixture
+def compiled(master_opts, pillar, tmp_path):
+    """Return a function that compiles a minion's pillar with settings of the master."""
+    root = tmp_path / "pillar"
+    root.mkdir()
+    (root / "top.sls").write_text("base: {bootserver: [cluster], other: [apart]}")
+    (root / "cluster.sls").write_text(yaml.safe_dump({"diskless": pillar, "own": {"a": 1}}))
+    (root / "apart.sls").write_text("diskless: {}\n")
+
+    def run(minion: str = "bootserver", change=None, **settings) -> dict:
+        if change is not None:
+            text = yaml.safe_dump({"diskless": change, "own": {"a": 1}})
+            (root / "cluster.sls").write_text(text)
+        opts = copy.deepcopy(master_opts)
+        opts.update(pillar_roots={"base": [str(root)]}, ext_pillar=[{"diskless_nodes": {}}])
+        opts.update(settings)
+        found = salt.pillar.Pillar(opts, {"id": minion}, minion, "base").compile_pillar()
+        return dict(found)
+
+    return run
+
+
+def refused(found: dict) -> str:
+    (error,) = found["_errors"]
+    assert error.startswith("Failed to load ext_pillar diskless_nodes: the master's configuration")
+    return error
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_strategy_loses_nodes_in_silence(compiled, accept, pillar, strategy, first):
+    node = accept(5, "node005", "10.77.0.50")
+    settings = {"pillar_source_merging_strategy": strategy, "ext_pillar_first": first}
+    found = compiled(**settings)
+    if strategy == "list" or (first and strategy in ("overwrite", "aggregate")):
+        error = refused(found)
+        assert f"pillar_source_merging_strategy: found {strategy}" in error
+        assert ("ext_pillar_first" in error) == (strategy != "list")
+        return
+    assert "_errors" not in found
+    assert found["own"] == {"a": 1}
+    wanted = {**pillar, "nodes": {**pillar["nodes"], "node005": node.as_pillar()}}
+    assert found["diskless"] == {**wanted, "registry": {"number": 1}}
+    assert len(parse(found["diskless"]).nodes) == 4
+
+
+@pytest.mark.parametrize("renderer", ["jinja|yamlex", "yamlex"])
+@pytest.mark.parametrize("first", [False, True])
+def test_the_renderer_yamlex_aggregates(compiled, accept, pillar, renderer, first):
+    accept(5, "node005", "10.77.0.50")
+    found = compiled(renderer=renderer, ext_pillar_first=first)
+    if first:
+        assert "ext_pillar_first" in refused(found)
+    else:
+        # As a minion has it: yamlex has text of its own, which is plain on the wire.
+        assert len(parse(json.loads(json.dumps(found["diskless"]))).nodes) == 4
+
+
+@pytest.mark.parametrize(
+    ("strategy", "first"),
+    [
+        *((strategy, False) for strategy in ("smart", "recurse", "overwrite", "aggregate", "none")),
+        *((strategy, True) for strategy in ("smart", "recurse", "none")),
+    ],
+)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"node005": {"mac": mac(6), "ip": "10.77.0.51"}},
+        {"node[004-005]": {"mac": [mac(7), mac(6)], "ip": "10.77.0.51+"}},
+        {"node006": {"mac": mac(5), "ip": "10.77.0.51"}},
+        {"node006": {"mac": mac(6), "ip": "10.77.0.50"}},
+    ],
+)
+def test_a_conflict_names_the_registry(compiled, accept, pillar, settings, strategy, first):
+    accept(5, "node005", "10.77.0.50")
+    (own,) = settings.values()
+    nodes = {**pillar["nodes"], next(iter(settings)): {**own, "profile": "compute"}}
+    found = compiled(
+        change={**pillar, "nodes": nodes},
+        pillar_source_merging_strategy=strategy,
+        ext_pillar_first=first,
+    )
+    assert found["diskless"]["nodes"] == nodes
+    with pytest.raises(ClusterError) as caught:
+        parse(found["diskless"])
+    assert f"the registry has node005 with MAC {mac(5)}" in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_node_that_is_listed_by_hand_too_is_the_pillars(compiled, accept, pillar, first):
+    node = accept(5, "node005", "10.77.0.50")
+    nodes = {**pillar["nodes"], "node005": {"mac": node.mac, "ip": "10.77.0.51", "nfs": 3}}
+    nodes["node005"]["profile"] = "compute"
+    found = compiled(change={**pillar, "nodes": nodes}, ext_pillar_first=first)
+    assert found["diskless"]["nodes"] == nodes
+
+
+@pytest.mark.parametrize("strategy", ["overwrite", "aggregate"])
+def test_an_external_pillar_after_it_is_refused_by_name(compiled, accept, strategy):
+    accept(5, "node005", "10.77.0.50")
+    ours, other = {"diskless_nodes": {}}, {"cmd_yaml": "echo 'diskless: {nodes: {}}'"}
+    settings = {"pillar_source_merging_strategy": strategy}
+    found = compiled(ext_pillar=[ours, other], **settings)
+    error = next(text for text in found["_errors"] if "diskless_nodes" in text)
+    assert "ext_pillar with cmd_yaml after diskless_nodes" in error
+    found = compiled(ext_pillar=[{"cmd_yaml": "echo 'more: 1'"}, ours], **settings)
+    assert "node005" in found["diskless"]["nodes"] and found["more"] == 1
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_other_minions_have_no_error_and_no_nodes(compiled, accept, strategy):
+    accept(5, "node005", "10.77.0.50")
+    for minion in ("other", "stranger"):
+        for first in (False, True):
+            found = compiled(
+                minion, pillar_source_merging_strategy=strategy, ext_pillar_first=first
+            )
+            assert "_errors" not in found and not found.get("diskless")
+
+
+def test_a_wrong_pillar_stays_as_it_is(compiled, accept, pillar):
+    accept(5, "node005", "10.77.0.50")
+    for wrong in (["a"], "x", {**pillar, "nodes": ["a"]}):
+        for strategy in ("recurse", "overwrite"):
+            found = compiled(change=wrong, pillar_source_merging_strategy=strategy)
+            assert "_errors" not in found
+            if not isinstance(wrong, dict):
+                assert found["diskless"] == wrong
+            elif strategy == "overwrite":
+                assert found["diskless"]["nodes"] == ["a"]
+
+
+def test_lists_are_not_doubled(compiled, accept, pillar):
+    accept(5, "node005", "10.77.0.50")
+    for strategy in ("recurse", "overwrite", "aggregate"):
+        found = compiled(pillar_source_merging_strategy=strategy, pillar_merge_lists=True)
+        assert found["diskless"]["profiles"] == pillar["profiles"]
+        assert pathlib.Path(found["diskless"]["images"]["tiny"]["location"]).is_absolute()
