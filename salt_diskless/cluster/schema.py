@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from salt_diskless.boot import kernel_line
 from salt_diskless.cluster import paths
+from salt_diskless.cluster.placeholders import is_placeholder
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -97,6 +98,14 @@ def _text(right: str, pattern: re.Pattern[str]) -> Any:
         return value
 
     return BeforeValidator(check)
+
+
+def _serial(value: str) -> str:
+    if is_placeholder(value):
+        raise ValueError(
+            "give a serial number of one machine; many makers write this text into all of theirs"
+        )
+    return value
 
 
 def _host_name(value: Any) -> str:
@@ -279,6 +288,7 @@ Claim = Annotated[
     str,
     _text("give 1 to 64 of letters, digits, blanks and ._/+,=@- , not a blank first", _CLAIM),
 ]
+Serial = Annotated[Claim, AfterValidator(_serial)]
 Subnet = Annotated[Any, BeforeValidator(_subnet)]
 Range = Annotated[Any, BeforeValidator(_range)]
 Interface = Annotated[
@@ -431,7 +441,7 @@ class RuleIn(_Strict):
 
     macs: list[Mac] | None = None
     prefixes: list[MacPrefix] | None = None
-    serials: list[Claim] | None = None
+    serials: list[Serial] | None = None
     next: Annotated[int, _whole(1, 10000, "16")] | None = None
     since: Annotated[Any, BeforeValidator(_moment)] | None = None
     until: Annotated[Any, BeforeValidator(_moment)] | None = None

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from salt_diskless.cluster import DisklessError, Problem, schema
 from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.placeholders import is_placeholder
 from salt_diskless.cluster.wording import problem
 
 #: The event that anybody may fire, and the one of a webhook of salt-api.
@@ -32,11 +33,16 @@ def _uuid(value: Any) -> str:
 
 
 def _known(value: Any) -> Any:
-    """An empty text is what nobody knows; and what is not known is not said."""
+    """Return None for an empty text: what is not known is not said."""
     return None if value == "" else value
 
 
-_maybe = BeforeValidator(_known)
+def _own(value: Any) -> Any:
+    """Return None also for what makers write into many machines."""
+    return None if isinstance(value, str) and is_placeholder(value) else _known(value)
+
+
+_maybe, _maybe_own = BeforeValidator(_known), BeforeValidator(_own)
 
 
 class Announcement(BaseModel):
@@ -51,9 +57,9 @@ class Announcement(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     mac: schema.Mac
-    serial: Annotated[schema.Claim | None, _maybe] = None
-    asset: Annotated[schema.Claim | None, _maybe] = None
-    uuid: Annotated[Annotated[str, BeforeValidator(_uuid)] | None, _maybe] = None
+    serial: Annotated[schema.Claim | None, _maybe_own] = None
+    asset: Annotated[schema.Claim | None, _maybe_own] = None
+    uuid: Annotated[Annotated[str, BeforeValidator(_uuid)] | None, _maybe_own] = None
     ip: Annotated[schema.Address | None, _maybe] = None
     server: Annotated[schema.Name | None, _maybe] = None
 

@@ -33,7 +33,7 @@ _VERSION = re.compile(r"[A-Za-z0-9-]{0,64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 #: A node set as this project folds one: no operators, no groups, no steps.
 _PART = re.compile(r"[A-Za-z0-9._-]+|\[([0-9,-]+)\]")
-_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_RANGE = re.compile(r"([0-9]{1,64})(?:-([0-9]{1,64}))?")
 _KEY = re.compile(r"[a-z_]{1,30}")
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 2, 60, 60

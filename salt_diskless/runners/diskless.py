@@ -23,6 +23,7 @@ from salt_diskless import adapter, tree
 from salt_diskless.adapter import keys, minions, pillars
 from salt_diskless.cluster import ClusterError, DisklessError
 from salt_diskless.cluster.errors import shown
+from salt_diskless.cluster.placeholders import is_placeholder
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import keys as ssh_keys
 from salt_diskless.power import waves
@@ -225,6 +226,12 @@ def register(
 
         salt-run diskless.register 00:21:5E:40:64:5C serial=06DXK41
     """
+    for what, value in (("serial", serial), ("asset", asset), ("uuid", uuid)):
+        if value is not None and is_placeholder(str(value)):
+            raise DisklessError(
+                f"{what}: found {shown(value)}, which makers write into many machines; leave it "
+                "out, or give what stands on this one"
+            )
     said = announcement.read(
         {
             "mac": decide.mac_of(mac) or mac,

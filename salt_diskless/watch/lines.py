@@ -10,6 +10,7 @@ from netaddr import AddrFormatError, IPAddress
 
 from salt_diskless.boot.pxelinux import ANNOUNCED, CONFIG, DIRECTORY, LOADER, REGISTRY
 from salt_diskless.cluster import schema
+from salt_diskless.cluster.placeholders import is_placeholder
 
 _MAC = r"(?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5})"
 _IP = r"(?P<ip>[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
@@ -27,12 +28,6 @@ _SAID = re.compile(
     r"/(?P<asset>[0-9a-f]{2,128}|-)/(?P<uuid>[0-9a-f]{2,128}|-)"
 )
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-#: What makers write where they have written nothing.
-_NOTHING = frozenset(
-    {"", "none", "n/a", "not specified", "default string", "to be filled by o.e.m.", "0"}
-    | {"system serial number", "chassis asset tag", "no asset tag", "no asset information"}
-    | {"not available", "unknown", "0123456789", "123456789", "empty", "not applicable"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +89,4 @@ def _text(digits: str) -> str:
     if digits == "-" or len(digits) % 2:
         return ""
     text = bytes.fromhex(digits).decode("ascii", "replace").strip()
-    return text if schema.is_claim(text) and text.lower() not in _NOTHING else ""
+    return text if schema.is_claim(text) and not is_placeholder(text) else ""

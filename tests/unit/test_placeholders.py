@@ -1,0 +1,168 @@
+"""What makers write into all of their machines is no serial number, asset tag or UUID."""
+
+from __future__ import annotations
+
+import string
+import time
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from salt_diskless.cluster import ClusterError, parse, schema
+from salt_diskless.cluster.placeholders import is_placeholder, is_placeholder_uuid
+from salt_diskless.registry.announcement import of_event, read
+from salt_diskless.watch import lines
+from tests.unit.registry import PILLAR, mac
+
+TEXTS = """
+To be filled by O.E.M.|To Be Filled By O.E.M|TO BE FILLED BY OEM
+to be filled by O.E.M. by More String|Filled by O.E.M.|Fill By OEM|ToBeFilledByO.E.M.
+2 Be Filled By O.E.M.|To Be Filled In By O.E.M.|Default string|DEFAULT STRING|Default_string
+default|Default|Default-String|System Serial Number|System Serial No|System-Serial-Number
+SystemSerialNumber|Chassis Serial Number|Chassis-Serial-Number|Base Board Serial Number
+BaseBoard Serial Number|Board Serial Number|Motherboard Serial Number|MB Serial Number
+MB Serial No|Type1 - System Serial Number|Type2 - Board Serial Number
+Type3 - Chassis Serial Number|Product Serial Number|Serial Number|SerialNumber|Serial_Number
+serial number|serial|Serial No.|S/N|SN|SerNum0|SerNum00|AssetTagNum0|AssetTagNum1|Asset Tag
+Asset-Tag|asset tag number|Chassis Asset Tag|Base Board Asset Tag|BaseBoardAssetTag
+No Asset Tag|No Asset Information|No Serial Number|NoSerial|Asset-1234567890|MB-1234567890
+BSN12345678901234567|SSN12345678901234567|CSN12345678901234567|ATN12345678901234567
+Not Specified|NotSpecified|not specified|Unspecified|NA|N/A|n/a|N.A.|NONE|None|none|Null|nil
+INVALID|Invalid|Not Applicable|Not Available|Not Present|Not Set|Not Settable|Not Provided
+Not Defined|Not Programmed|Not Used|No Value|undefined|Unknown|UNKNOWN|unknow|empty|EMPTY|Blank
+void|OEM|O.E.M.|O.E.M|OEM Default string|OEM String|0|00|0000000000|00000000|000000000000000
+0000-0000|00:00:00|0000000000 0000|1111111|11111111|xxxxxxxxxx|XXXXXXX|xxx|X|XXXXXXXXXXXXXXXXXX
+.|..............|-|--------|....|___|*|????|==|0123456789|1234567890|123456789|12345678|1234567
+123456|12345|01234567890123456789|12345678901234567890|0123456789ABCDEF|123456789abcdef
+987654321|9876543210|0987654321|ABCDEFGHIJ|abcdefg|System Version|Chassis Version|Product Name
+System Manufacturer|System Product Name|SKU Number|Type1Family|standard|Dummy|dummy serial
+Fake Serial|Sample|example|placeholder|Test|To Be Determined By OEM|TBD|T.B.D.|void|Reserved
+eval|bad index|00000000-0000-0000-0000-000000000000|FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF
+03000200-0400-0500-0006-000700080009|00020003-0004-0005-0006-000700080009
+12345678-1234-5678-90ab-cddeefaabbcc|Not Supported|Not filled|No Enclosure|System UUID
+Unknown Serial Number|Your Serial Number Here|Invalid Serial Number|Manufacturer00
+Base Board Version
+"""
+PLACEHOLDERS = sorted({text for line in TEXTS.split("\n") for text in line.split("|") if text})
+UUIDS = [
+    "00000000-0000-0000-0000-000000000000",
+    "00000000-0000-0000-0000-000000000001",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    "FEFEFEFE-FEFE-FEFE-FEFE-FEFEFEFEFEFE",
+    "11111111-1111-1111-1111-111111111111",
+    "11111111-2222-1111-2222-111111111111",
+    "03000200-0400-0500-0006-000700080009",
+    "00020003-0004-0005-0006-000700080009",
+    "12345678-1234-5678-90ab-cddeefaabbcc",
+    "12345678-1234-5678-90AB-CDDEEFAABBCC",
+    "12345678-1234-5678-1234-567812345678",
+    "12345678-1234-1234-1234-123456789abc",
+    "01234567-89ab-cdef-0123-456789abcdef",
+    "00010203-0405-0607-0809-0a0b0c0d0e0f",
+    "03020100-0504-0706-0809-0a0b0c0d0e0f",
+    "01020304-0506-0708-090a-0b0c0d0e0f10",
+    "00112233-4455-6677-8899-aabbccddeeff",
+    "deadbeef-dead-beef-dead-beefdeadbeef",
+    "4c4c4544-0000-2010-8020-80c04f202020",
+    "123e4567-e89b-12d3-a456-426614174000",
+]
+#: Of machines that somebody had: Dell, HPE, Lenovo, Supermicro, Fujitsu, Cisco, Quanta, VMware.
+REAL = """
+06DXK41 06DXK42 H3ZLR52 CZJ6350C7V 2M2912021X J301ABCD S4BKF123 A199234X8302145 YLNS012345
+FCH2049V0QK QTFCJ05160195 PC0ABC12 MXQ12345AB 5CG8123XYZ SGH537X45R USE321ABCD VMware-56-4d-1a
+R90ABC12 ZM184S012345 0123X4567 20H1S00000 SN-1 SN-12 S0001 S1 A1 RACK-1 RACK-17 node17
+asset-0042 1234 2001 4711 123457 10230450 E123456X8 SN1 B1 OLD NEW LAST FORGED
+""".split()
+
+
+@pytest.mark.parametrize("text", PLACEHOLDERS)
+def test_a_makers_placeholder_is_recognized(text):
+    assert is_placeholder(text)
+
+
+@given(st.sampled_from(PLACEHOLDERS), st.randoms(use_true_random=False))
+def test_case_blanks_and_dots_change_nothing(text, random):
+    changed = "".join(
+        random.choice(("", " ", ".", "-", "_", "/"))
+        + random.choice((letter.upper(), letter.lower()))
+        for letter in text
+    )
+    assert is_placeholder(f" {changed} ")
+
+
+@pytest.mark.parametrize("text", UUIDS)
+def test_a_uuid_of_many_machines_is_recognized(text):
+    for form in (text, text.upper(), text.replace("-", ""), f"{{{text}}}"):
+        assert is_placeholder_uuid(form) and is_placeholder(form)
+
+
+@pytest.mark.parametrize("text", REAL)
+def test_a_real_serial_number_is_believed(text):
+    assert not is_placeholder(text)
+    assert read({"mac": mac(1), "serial": text}).serial == text
+
+
+@given(st.uuids(version=4))
+def test_a_random_uuid_is_believed(value: uuid.UUID):
+    assert not is_placeholder_uuid(str(value))
+
+
+@given(st.characters(min_codepoint=33, max_codepoint=126), st.integers(1, 64))
+def test_one_repeated_character_is_none(letter, count):
+    assert is_placeholder(letter * count)
+
+
+@given(st.text(max_size=64) | st.text(string.ascii_lowercase, max_size=64))
+def test_the_rule_ends_at_once(text):
+    begun = time.process_time()
+    is_placeholder(text)
+    is_placeholder("serialno" * 8 + text)
+    assert time.process_time() - begun < 0.5
+
+
+# -- where it counts ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [text for text in PLACEHOLDERS if schema.is_claim(text)])
+def test_no_machine_has_a_placeholder_in_the_registry(text):
+    said = read({"mac": mac(1), "serial": text, "asset": text})
+    assert (said.serial, said.asset) == (None, None)
+
+
+@pytest.mark.parametrize("text", UUIDS)
+def test_no_machine_has_the_uuid_of_many(text):
+    assert read({"mac": mac(1), "uuid": text}).uuid is None
+
+
+def test_an_event_keeps_what_is_no_placeholder():
+    said = of_event(
+        "salt-diskless/node/register",
+        {"mac": mac(1), "serial": "Default string", "asset": "RACK-1", "server": "default"},
+    )
+    assert (said.serial, said.asset, said.server) == (None, "RACK-1", "default")
+
+
+def test_no_boot_server_tells_of_a_placeholder():
+    def told(serial: str, asset: str, uuid: str) -> tuple[str, str, str] | None:
+        words = "/".join(text.encode().hex() for text in (serial, asset, uuid))
+        path = f"linux-install/announced/01-52-54-00-00-00-01/{words}"
+        seen = lines.read(f"RRQ from 10.77.0.5 filename {path}")
+        assert seen is not None
+        return seen.known
+
+    zero = "00000000-0000-0000-0000-000000000000"
+    assert told("Chassis Serial Number", "0000000000", zero) == ("", "", "")
+    real = "4c4c4544-0031-3610-8052-b4c04f4e3132"
+    assert told("06DXK41", "RACK-1", real.upper()) == ("06DXK41", "RACK-1", real)
+
+
+@pytest.mark.parametrize("text", ["Default string", "To be filled by O.E.M.", "0000000000", "NA"])
+def test_a_rule_with_a_placeholder_is_refused(text):
+    rule = {"serials": ["06DXK41", text], "nodes": "node[050-051]", "profile": "compute"}
+    with pytest.raises(ClusterError) as caught:
+        parse({**PILLAR, "registry": {"rules": {"rack7": rule}}})
+    (problem,) = caught.value.problems
+    assert problem.path.startswith("diskless:registry:rules:rack7:serials")
+    assert text in problem.found and "give a serial number of one machine" in problem.right
