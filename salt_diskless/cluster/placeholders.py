@@ -15,7 +15,7 @@ _OTHERS = re.compile(r"[\W_]+")
 #: Counting up, as far as a field goes.
 _RUNS = ("0123456789" * 8, "1234567890" * 8, "0123456789abcdef" * 5, "abcdefghijklmnopqrstuvwxyz")
 #: A shorter run may be a number that somebody has given.
-_LEAST, _LEAST_AFTER = 5, 8
+_LEAST, _LEAST_AFTER = 7, 8
 #: Words for nothing.
 _NOTHING = frozenset(
     "na nan nil none null nothing no unknown unknow unk undefined undef undetermined unspecified "

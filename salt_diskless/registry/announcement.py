@@ -38,8 +38,11 @@ def _known(value: Any) -> Any:
 
 
 def _own(value: Any) -> Any:
-    """Return None also for what makers write into many machines."""
-    return None if isinstance(value, str) and is_placeholder(value) else _known(value)
+    """Return None also for what makers write into many machines. What has the wrong shape is not
+    theirs, and is an error."""
+    if not isinstance(value, str) or not (schema.is_claim(value) or _UUID.fullmatch(value)):
+        return _known(value)
+    return None if is_placeholder(value) else value
 
 
 _maybe, _maybe_own = BeforeValidator(_known), BeforeValidator(_own)
