@@ -4,7 +4,7 @@ so each field is limited to what it can be made of, and there are no fields that
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -37,15 +37,23 @@ def _known(value: Any) -> Any:
     return None if value == "" else value
 
 
-def _own(value: Any) -> Any:
-    """Return None also for what makers write into many machines. What has the wrong shape is not
-    theirs, and is an error."""
-    if not isinstance(value, str) or not (schema.is_claim(value) or _UUID.fullmatch(value)):
+def _own(pattern: Callable[[str], object]) -> BeforeValidator:
+    """Return a validator that makes None of what makers write into many machines; what has the
+    wrong shape is not theirs, and is an error.
+
+    pattern
+        Tells whether a text has the right shape.
+    """
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and pattern(value) and is_placeholder(value):
+            return None
         return _known(value)
-    return None if is_placeholder(value) else value
+
+    return BeforeValidator(check)
 
 
-_maybe, _maybe_own = BeforeValidator(_known), BeforeValidator(_own)
+_maybe, _maybe_own = BeforeValidator(_known), _own(schema.is_claim)
 
 
 class Announcement(BaseModel):
@@ -62,7 +70,7 @@ class Announcement(BaseModel):
     mac: schema.Mac
     serial: Annotated[schema.Claim | None, _maybe_own] = None
     asset: Annotated[schema.Claim | None, _maybe_own] = None
-    uuid: Annotated[Annotated[str, BeforeValidator(_uuid)] | None, _maybe_own] = None
+    uuid: Annotated[Annotated[str, BeforeValidator(_uuid)] | None, _own(_UUID.fullmatch)] = None
     ip: Annotated[schema.Address | None, _maybe] = None
     server: Annotated[schema.Name | None, _maybe] = None
 
