@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __virtualname__ = "diskless"
 
-_ROLES = ("server", "golden", "master")
+_ROLES = ("server", "golden", "master", "clean")
 
 
 @adapter.reading
