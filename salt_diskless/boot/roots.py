@@ -28,7 +28,7 @@ class Roots:
     files
         Image and version to the file, where there is one.
     keeping
-        Names of the images whose ``files.custom`` has something that is kept.
+        Names of the images whose ``.files.custom`` has something that is kept.
     """
 
     files: Mapping[tuple[str, str], Squashfs] = field(default_factory=dict)

@@ -84,7 +84,7 @@ def usage(nodes: str | None = None) -> dict[str, int]:
 @adapter.execution
 def apply_(test: bool = False, check: bool = False) -> dict[str, Any]:
     """
-    Make the snapshots what the pillar and ``files.custom`` say, and return the changes with nodes
+    Make the snapshots what the pillar and ``.files.custom`` say, and return the changes with nodes
     folded. What a node has written is never overwritten.
 
     test

@@ -35,7 +35,7 @@ IDENTITY = f"{OWN}/{identity.NAME}"
 _NEW = ".new"
 #: The list of what nodes may write has less.
 _MOST = 1 << 20
-#: In that one; no host name begins with a dot.
+#: In that one, beside new snapshots under the names of their nodes; no host name begins with a dot.
 _KEYS = ".keys"
 
 
@@ -119,7 +119,7 @@ def managed(
 
     Returns the changes, nodes folded. Entries that a version does not have are passed over; the log
     says which.
-    Raises :class:`DisklessError` for a wrong ``files.custom``, or a version that nodes are pinned
+    Raises :class:`DisklessError` for a wrong ``.files.custom``, or a version that nodes are pinned
     to and that is not there, before anything is touched, and, after all others are done, for the
     snapshots that something stands in the way of, by reason.
     """
@@ -263,6 +263,8 @@ def _image(
     if not test:
         os.makedirs(base, mode=0o755, exist_ok=True)
         close_room(base)
+        lists.rename_old(base)
+    files = f"{base}/{lists.FILES}"
     index = None if some else known.Known(base)
     made, compared = [], []
     unknown = [
@@ -286,22 +288,22 @@ def _image(
             done.problems.setdefault((base, reason), []).append(node.name)
     wanted = text.encode()
     if some:
-        wanted = lists.with_those(wanted, read_untrusted(f"{base}/files", _MOST) or b"")
-    is_new = read_untrusted(f"{base}/files", len(wanted) + 1) != wanted
+        wanted = lists.with_those(wanted, read_untrusted(files, _MOST) or b"")
+    is_new = read_untrusted(files, len(wanted) + 1) != wanted
     if is_new:
-        done.files.append(f"{base}/files")
+        done.files.append(files)
     if test:
         return
     try:
         _bring_in(base, made, bool(compared))
         if is_new:
-            _replace(base, "files", wanted, 0o644)
+            _replace(base, lists.FILES, wanted, 0o644)
         if index is not None:
             for node, digest in compared:
                 index.note(node.name, _list_of(node), digest)
             _keep(index, base, [node.name for _, nodes in kits for node in nodes])
     except OSError as err:
-        done.problems[base, f"cannot be written: {err.strerror}"] = ["files"]
+        done.problems[base, f"cannot be written: {err.strerror}"] = [lists.FILES]
     finally:
         close_room(base)
 
@@ -409,7 +411,7 @@ def _make(kit: _Kit, node: Node, base: str) -> None:
 
 def _add(kit: _Kit, entry: lists.Placed, node: Node, base: str) -> None:
     """Seed one entry into a snapshot that is there, without following any link in it."""
-    room = f"{beside(os.path.dirname(base))}/entry"
+    room = f"{beside(os.path.dirname(base))}/.entry"
     os.mkdir(room, 0o700)
     try:
         above = [item for item in kit.parents() if entry.path.startswith(item.path + "/")]
@@ -458,7 +460,7 @@ def _opened(base: str, above: list[seed.Item], directory: str) -> Iterator[int]:
 
 
 def _write_list(kit: _Kit, base: str) -> None:
-    room = f"{beside(os.path.dirname(base))}/entries"
+    room = f"{beside(os.path.dirname(base))}/.entries"
     with open(room, "wb") as stream:
         os.fchmod(stream.fileno(), 0o600)
         stream.write(kit.text)

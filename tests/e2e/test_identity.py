@@ -49,7 +49,7 @@ def nodes(lab: Lab) -> dict[str, Node]:
     pillar["diskless"]["images"]["debian"]["source"] = {"directory": "/diskless/golden"}
     server.write_pillar(pillar)
     # The admin's own list, for both.
-    custom = server.diskless / "debian/snapshot/files.custom"
+    custom = server.diskless / "debian/snapshot/.files.custom"
     custom.parent.mkdir(parents=True)
     custom.write_text("/srv/data localdisk\n")
     server.salt_call("state.apply", "diskless")

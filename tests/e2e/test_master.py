@@ -59,7 +59,7 @@ def test_the_nodes_minion_answers_the_master_without_a_step_by_hand(master: Lab)
 
 def test_no_asterisks_are_in_what_was_written(master: Lab):
     """Salt 3008 shows values of the pillar as asterisks, and would write them as gladly."""
-    ours = ("*diskless*", "dhcpd.conf", "0A8D*", "files", "entries")
+    ours = ("*diskless*", "dhcpd.conf", "0A8D*", ".files", "entries")
     looked_at = [f"--include={pattern}" for pattern in ours]
     command = ["grep", "-rlF", "--exclude-dir=versions", *looked_at, "*****", *TREES]
     assert master.server.run(*command, check=False).stdout == ""

@@ -270,7 +270,7 @@ def test_what_files_custom_keeps_is_kept_by_a_root_in_memory_too(
 ):
     pillar["nodes"]["node003"].update(root="ram", files=[])
     (location / "snapshot").mkdir(parents=True)
-    custom = location / "snapshot/files.custom"
+    custom = location / "snapshot/.files.custom"
     custom.write_text("/var/log tmpfs\n")
     applied(salt_call, pillar)
     assert "DISKLESS_SNAPSHOT=no" in words(tftp)

@@ -38,8 +38,8 @@ def test_managed_makes_a_private_snapshot_for_each_node(salt_call, pillar, base,
     entries = (base / "node001/.diskless/entries").read_text()
     assert "d persistent 755 0 0 /var/log\n" in entries
     assert "d tmpfs 755 0 0 /var/cache\n" in entries
-    assert "/var/cache tmpfs\n" in (base / "files").read_text()
-    assert "files.custom" in (base / "files").read_text()
+    assert "/var/cache tmpfs\n" in (base / ".files").read_text()
+    assert ".files.custom" in (base / ".files").read_text()
     assert not (base / ".new").exists()
 
 
@@ -95,11 +95,11 @@ def test_what_a_node_wrote_is_kept_and_a_new_entry_is_added_to_it(salt_call, pil
 def test_files_custom_goes_to_every_node_and_is_never_written(salt_call, pillar, base):
     base.mkdir(exist_ok=True)
     text = "# mine\n/var/lib/systemd\n/var/cache persistent\n"
-    (base / "files.custom").write_text(text)
+    (base / ".files.custom").write_text(text)
     salt_call(pillar).state("diskless_snapshot.managed")
     assert (base / "node002/var/lib/systemd").is_dir()
     assert (base / "node002/var/cache").is_dir()
-    assert (base / "files.custom").read_text() == text
+    assert (base / ".files.custom").read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_wrong_line_in_files_custom_is_named_and_nothing_is_changed(
     salt_call, pillar, base, line, says, listing
 ):
     base.mkdir(exist_ok=True)
-    (base / "files.custom").write_text(f"# mine\n{line}\n")
+    (base / ".files.custom").write_text(f"# mine\n{line}\n")
     before = listing()
     ret = salt_call(pillar).state("diskless_snapshot.managed")
     assert ret.result is False
@@ -255,7 +255,7 @@ def test_on_a_disk_that_is_full_it_says_so_and_no_snapshot_is_half_there(salt_ca
         assert ret.result is False
         assert ret.comment.splitlines() == [
             f"{base}/node003: cannot be seeded: No space left on device",
-            f"{base}/files: cannot be written: No space left on device",
+            f"{base}/.files: cannot be written: No space left on device",
         ]
         assert sorted(path.name for path in base.iterdir()) == ["node001", "node002"]
         for name in ("node001", "node002"):
@@ -286,7 +286,7 @@ def test_a_run_without_a_change_reads_no_list_again(salt_call, pillar, base, mon
 
     monkeypatch.setattr("salt_diskless.snapshot.manage.read_untrusted", reading)
     assert salt_call(pillar).state("diskless_snapshot.managed").changes == {}
-    assert read == [f"{base}/files"]
+    assert read == [f"{base}/.files"]
     assert salt_call(pillar).modules["diskless_snapshot.apply"](check=True) == {}
     assert f"{base}/node002/.diskless/entries" in read
 
@@ -337,3 +337,65 @@ def test_what_nodes_say_of_their_boot_is_text_and_no_link_of_theirs_is_followed(
     (text,) = stages(site.images["tiny"])
     assert text.startswith("root: denied?[2J") and len(text) <= 300
     assert [*stages(site.images["tiny"])[text]] == ["node001"]
+
+
+def test_lists_under_their_old_names_are_renamed_and_count(salt_call, pillar, base):
+    """A server of an older version goes on: what the admin wrote counts before and after."""
+    base.mkdir(exist_ok=True)
+    (base / "files.custom").write_text("/var/lib/systemd\n")
+    (base / "files").write_text("# an old list\n/var/log\n")
+    before = sorted(path.name for path in base.iterdir())
+    planned = salt_call(pillar, test=True).state("diskless_snapshot.managed")
+    assert planned.result is None and sorted(path.name for path in base.iterdir()) == before
+    assert salt_call(pillar).state("diskless_snapshot.managed").result is True
+    assert (base / "node002/var/lib/systemd").is_dir()
+    assert (base / ".files.custom").read_text() == "/var/lib/systemd\n"
+    assert "/var/cache tmpfs\n" in (base / ".files").read_text()
+    names = {path.name for path in base.iterdir() if not path.name.startswith(".")}
+    assert names == {"node001", "node002", "node003"}
+    assert salt_call(pillar).state("diskless_snapshot.managed").changes == {}
+
+
+@pytest.mark.parametrize("killed", [("files",), ("files.custom",), ("files", "files.custom")])
+def test_a_killed_renaming_is_finished_by_the_next_run(salt_call, pillar, base, killed):
+    salt_call(pillar).state("diskless_snapshot.managed")
+    (base / ".files.custom").write_text("/var/lib/systemd\n")
+    for name in killed:
+        os.rename(base / f".{name}", base / name)
+    assert salt_call(pillar).state("diskless_snapshot.managed").result is True
+    assert (base / ".files.custom").read_text() == "/var/lib/systemd\n"
+    assert not (base / "files").exists() and not (base / "files.custom").exists()
+    assert (base / "node001/var/lib/systemd").is_dir()
+
+
+def test_two_lists_of_the_admin_are_named_and_nothing_is_changed(salt_call, pillar, base, listing):
+    base.mkdir(exist_ok=True)
+    (base / "files.custom").write_text("/var/lib/systemd\n")
+    (base / ".files.custom").write_text("/var/lib/other\n")
+    before = listing()
+    ret = salt_call(pillar).state("diskless_snapshot.managed")
+    assert ret.result is False and "found a second list" in ret.comment
+    assert listing() == before
+
+
+def test_a_snapshot_that_has_a_lists_old_name_harms_nobody(salt_call, pillar, base):
+    base.mkdir(exist_ok=True)
+    (base / "files.custom/var").mkdir(parents=True)
+    (base / "files").mkdir()
+    assert salt_call(pillar).state("diskless_snapshot.managed").result is True
+    assert (base / "files.custom/var").is_dir() and (base / ".files").is_file()
+
+
+@pytest.mark.parametrize("name", ["entry", "entries", "new", "lists", "keys", "swap", "versions"])
+def test_a_node_can_be_called_as_a_file_of_the_project(salt_call, pillar, base, name):
+    """New snapshots and the files that are made for others lie in one directory."""
+    pillar["nodes"][name] = {
+        **{"profile": "compute", "ip": "10.77.0.99", "mac": "52:54:00:77:00:99"},
+    }
+    salt_call({**pillar, "nodes": {"node003": pillar["nodes"]["node003"]}}).state(
+        "diskless_snapshot.managed"
+    )
+    pillar["profiles"]["compute"]["files"].append("/var/lib/systemd")
+    assert salt_call(pillar).state("diskless_snapshot.managed").result is True
+    assert (base / name / "var/log").is_dir()
+    assert (base / "node003/var/lib/systemd").is_dir()
