@@ -111,10 +111,11 @@ def differ(
             return True
         if stat.S_ISLNK(before.st_mode):
             return os.readlink(old) != os.readlink(new)
-    return stat.S_ISREG(before.st_mode) and not _hold_the_same(path, first, second)
+    return stat.S_ISREG(before.st_mode) and not hold_the_same(path, first, second)
 
 
-def _hold_the_same(path: bytes, first: Tree, second: Tree) -> bool:
+def hold_the_same(path: bytes, first: Tree, second: Tree) -> bool:
+    """Return whether a path is a plain file in both trees, and has the same content."""
     with (
         first.opened(path, follow=False) as old,
         second.opened(path, follow=False) as new,

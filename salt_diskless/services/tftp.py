@@ -14,6 +14,7 @@ from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.cluster.wording import nearest
+from salt_diskless.files.beneath import Tree
 from salt_diskless.image import squashfs
 from salt_diskless.image.needs import check_versions
 from salt_diskless.image.versions import (
@@ -202,13 +203,25 @@ def _kernels(
         for release, kernel in version.kernels.items():
             if release in wanted:
                 place = pxelinux.kernel_place(image.name, version.name, release, version.kernel)
-                yield f"{directory}/{place}/vmlinuz", tree.Copy(version.path + kernel.vmlinuz)
-                yield f"{directory}/{place}/initrd.img", tree.Copy(version.path + kernel.initrd)
+                yield f"{directory}/{place}/vmlinuz", _copy(image, version, kernel.vmlinuz)
+                yield f"{directory}/{place}/initrd.img", _copy(image, version, kernel.initrd)
     if is_next:
         for next_one in {image.kernel, *(name for pin, name in named if pin is None)}:
             place = pxelinux.kernel_place(image.name, NEXT_VERSION, next_one, image.kernel)
             yield f"{directory}/{place}/vmlinuz", b""
             yield f"{directory}/{place}/initrd.img", b""
+
+
+def _copy(image: Image, version: Version, path: str) -> tree.Copy:
+    """Return a file of a version to be copied. A link there is followed inside the version."""
+    with Tree(version.path) as root:
+        if not root.is_file(path):
+            raise DisklessError(
+                f"diskless:images:{image.name}: {version.path}{path}: found no file; sync the "
+                f"image again (salt-call diskless_image.sync {image.name} again=True), or remove "
+                "this version"
+            )
+        return tree.Copy(root.full(path))
 
 
 def _squashfs(

@@ -7,7 +7,6 @@ package. Nothing here can switch that off.
 from __future__ import annotations
 
 import contextlib
-import filecmp
 import glob
 import logging
 import os
@@ -20,6 +19,8 @@ from typing import Protocol
 
 from salt_diskless.cluster import Bootstrap, DisklessError, Image
 from salt_diskless.command import CommandFailed, run
+from salt_diskless.files.beneath import Tree
+from salt_diskless.image.listing import hold_the_same
 from salt_diskless.image.sources.base import RsyncSource, digest
 from salt_diskless.image.sources.unpacked import require, unpacked
 from salt_diskless.image.versions import latest
@@ -49,13 +50,12 @@ for name in null zero full random urandom; do
     : > "$root/dev/$name"
     mount --bind "/dev/$name" "$root/dev/$name"
 done
-"$@"
-rm -rf "$root/var/cache/dnf" "$root"/var/lib/dnf/history.sqlite*
-# Who opens the database first fills this index anew; what is left in it differs each time.
-for index in "$root"/var/lib/rpm/rpmdb.sqlite-shm "$root"/usr/lib/sysimage/rpm/rpmdb.sqlite-shm; do
-    [ ! -f "$index" ] || { truncate -s 0 "$index"; truncate -s 32K "$index"; }
-done
+exec "$@"
 """
+#: The index of rpm's database, which is filled anew by the first process that opens the database:
+#: what is left in it differs each time.
+_INDEXES = ("/var/lib/rpm/rpmdb.sqlite-shm", "/usr/lib/sysimage/rpm/rpmdb.sqlite-shm")
+_INDEX_BYTES = 32 << 10
 #: How lines begin that say what was wrong: apt's (but not mmdebstrap's about them), dpkg's, dnf's.
 _ERRORS = re.compile(
     "E: (?!setup failed|mmdebstrap failed|apt-get .* failed)|W: GPG error|dpkg: error|[Ee]rror:"
@@ -73,6 +73,9 @@ class _Manager(Protocol):
 
         Raises :class:`DisklessError` when there are no keys to verify packages with.
         """
+
+    def clean(self, root: Tree) -> None:
+        """Remove from a new root what would differ each time."""
 
 
 class Bootstrapped:
@@ -109,6 +112,8 @@ class Bootstrapped:
                 raise DisklessError(
                     f"{self._where}: {self.shown} failed, so what is published stays: {_why(err)}"
                 ) from err
+            with Tree(f"{top}/root") as root:
+                self._manager.clean(root)
             newest = latest(self._image)
             if newest is not None:
                 _date_back(f"{top}/root", newest.path)
@@ -143,6 +148,9 @@ class _Apt:
             argv.append(wanted.mirror.replace("file:", "copy:", 1))
         return argv
 
+    def clean(self, root: Tree) -> None:
+        """Do nothing: mmdebstrap leaves nothing."""
+
 
 class _Dnf:
     """dnf(8): the RHEL family and Fedora."""
@@ -164,6 +172,16 @@ class _Dnf:
         argv = ["dnf", f"--config={config}", f"--installroot={top}/root", "--noplugins"]
         argv += [f"--releasever={self._wanted.releasever}", "--assumeyes", "--quiet"]
         return ["sh", "-c", _IN_ROOT, "sh", f"{top}/root", *argv, "install", *packages]
+
+    def clean(self, root: Tree) -> None:
+        root.remove("/var/cache/dnf")
+        for name in root.names("/var/lib/dnf"):
+            if name.startswith("history.sqlite"):
+                root.remove(f"/var/lib/dnf/{name}")
+        for index in _INDEXES:
+            status = root.status(index)
+            if status is not None and stat.S_ISREG(status.st_mode):
+                root.write(index, bytes(_INDEX_BYTES), stat.S_IMODE(status.st_mode))
 
     def _config(self, no_repositories: str) -> str:
         """Return what dnf.conf(5) describes: these repositories, and none that this server has."""
@@ -212,25 +230,24 @@ def _readable(where: str, key: str, path: str) -> str:
 def _date_back(new: str, before: str) -> None:
     """Give what is in ``new`` as it was ``before`` the time that it had there. It was only made
     anew, and by its time rsync tells whether a file is another one."""
-    for entry in os.scandir(new):
-        path, old = entry.path, f"{before}/{entry.name}"
-        try:
-            was = os.lstat(old)
-        except FileNotFoundError:
-            continue
-        status = entry.stat(follow_symlinks=False)
-        if stat.S_IFMT(status.st_mode) != stat.S_IFMT(was.st_mode):
-            continue
-        if stat.S_ISDIR(status.st_mode):
-            _date_back(path, old)
-        elif status.st_mtime_ns != was.st_mtime_ns and _holds_the_same(path, old, status, was):
-            os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns), follow_symlinks=False)
+    with Tree(new, links=False) as made, Tree(before, links=False) as old:
+        for found in made.walk():
+            status, was = found.status, old.status(found.path)
+            if was is None or stat.S_IFMT(status.st_mode) != stat.S_IFMT(was.st_mode):
+                continue
+            if stat.S_ISDIR(status.st_mode) or status.st_mtime_ns == was.st_mtime_ns:
+                continue
+            if _holds_the_same(found.path, made, status, old, was):
+                times = (was.st_atime_ns, was.st_mtime_ns)
+                os.utime(found.name, ns=times, dir_fd=found.parent, follow_symlinks=False)
 
 
-def _holds_the_same(path: str, old: str, status: os.stat_result, was: os.stat_result) -> bool:
-    """Tell whether two files of one type hold the same."""
+def _holds_the_same(
+    path: bytes, made: Tree, status: os.stat_result, old: Tree, was: os.stat_result
+) -> bool:
+    """Return whether a path, of one type in two trees, holds the same in both."""
     if stat.S_ISLNK(status.st_mode):
-        return os.readlink(path) == os.readlink(old)
+        return made.link(path) == old.link(path)
     if stat.S_ISREG(status.st_mode):
-        return status.st_size == was.st_size and filecmp.cmp(path, old, shallow=False)
+        return status.st_size == was.st_size and hold_the_same(path, made, old)
     return status.st_rdev == was.st_rdev
