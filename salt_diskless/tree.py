@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from salt_diskless.cluster import DisklessError
 from salt_diskless.disk import flush, write_all
+from salt_diskless.files import shell_assignments
 
 MARK = "salt-diskless"
 
@@ -191,32 +192,18 @@ def leftovers(directory: str) -> Iterator[str]:
 
 
 def value(path: str, key: str) -> str | None:
-    """Return what a file of shell variables has for one of them, without quotes; None where it is
-    not set."""
-    found = None
-    for line in (read(path) or b"").decode(errors="surrogateescape").splitlines():
-        name, equals, rest = line.partition("=")
-        if equals and name.strip() == key:
-            found = rest.strip().strip("\"'")
-    return found
+    """Return what a file of shell assignments has for a variable; None where it is not set."""
+    return shell_assignments.value(_text(path), key, path)
 
 
 def with_values(path: str, values: Mapping[str, str]) -> bytes:
-    """Return a file of shell variables with some of them set and the rest as it is.
+    """Return a file of shell assignments with some variables set and every other byte as it is."""
+    text = shell_assignments.with_values(_text(path), values, path)
+    return text.encode(errors="surrogateescape")
 
-    values
-        Of characters that need no escape between double quotes.
-    """
-    there = (read(path) or b"").decode(errors="surrogateescape")
-    left = {key: f'{key}="{value}"' for key, value in values.items()}
-    lines = []
-    for line in there.splitlines():
-        key = line.split("=", 1)[0].strip()
-        if key not in values:
-            lines.append(line)
-        elif key in left:
-            lines.append(left.pop(key))
-    return ("\n".join([*lines, *left.values()]) + "\n").encode(errors="surrogateescape")
+
+def _text(path: str) -> str:
+    return (read(path) or b"").decode(errors="surrogateescape")
 
 
 @contextlib.contextmanager
