@@ -15,14 +15,14 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from salt_diskless import unfinished
 from salt_diskless.cluster import DisklessError
 from salt_diskless.disk import flush, write_all
 from salt_diskless.files import shell_assignments
 
 MARK = "salt-diskless"
 
-#: A file of this ending is half-written and nobody's: it is what a writer that was killed leaves.
-UNFINISHED = ".diskless-new"
+UNFINISHED = unfinished.UNFINISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ class Secret:
 #: What the project keeps while the machine is up: its lock, and the restarts that are owed.
 RUNTIME = "/run/salt-diskless"
 
-#: What it keeps for good.
-STATE = "/var/lib/salt-diskless"
+STATE = unfinished.STATE
 
 Content = bytes | Copy | Secret
 Check = Callable[[str], None]
@@ -174,13 +173,23 @@ def apply(
         return
     new = {*difference.added, *difference.changed}
     written = [path for path in files if path in new]
-    with _locked():
+    with _locked(), unfinished.recorded(written):
         _write_beside(written, files, check)
         if removes_first:
             _remove(difference.removed, own_below)
         _bring_in(written, live)
         if not removes_first:
             _remove(difference.removed, own_below)
+
+
+def replace(path: str, content: bytes, mode: int = 0o644) -> None:
+    """Write a file of the project's own records by one rename: a crash leaves the old one or the
+    new one."""
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    with unfinished.recorded([path]):
+        _write(path + UNFINISHED, content, mode)
+        flush([os.path.dirname(path)])
+        os.rename(path + UNFINISHED, path)
 
 
 def leftovers(directory: str) -> Iterator[str]:
@@ -248,9 +257,8 @@ def _make_directories(directory: str, made: list[str]) -> None:
         made.append(path)
 
 
-def _write(path: str, content: Content) -> None:
-    """Write a file that everybody may read, unless it is a secret."""
-    mode = 0o644
+def _write(path: str, content: Content, mode: int = 0o644) -> None:
+    """Write a file that everybody may read, unless it is a secret or ``mode`` is another."""
     if isinstance(content, Secret):
         mode, content = 0o600, content.content
         with contextlib.suppress(FileNotFoundError):

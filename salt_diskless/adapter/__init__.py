@@ -9,8 +9,9 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import salt.crypt
 import salt.utils.files
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from salt.exceptions import CommandExecutionError
 
 from salt_diskless import preflight
@@ -140,11 +141,21 @@ def platform(grains: Mapping[str, Any], dunder_pillar: Any) -> Platform:
     return platform_of(grains["os_family"], cluster_of(dunder_pillar, {}).lookup)
 
 
-def make_pair(directory: str) -> None:
-    """Write the keys of a Salt minion into a directory: ``minion.pem`` and ``minion.pub``."""
-    # 3006 has one function that makes and writes them; 3008 calls it write_keys.
-    write = getattr(salt.crypt, "write_keys", salt.crypt.gen_keys)
-    write(directory, "minion", 2048)
+def make_pair() -> tuple[bytes, bytes]:
+    """Return a new private key of a Salt minion, and its public half, as Salt writes them: PEM.
+
+    Salt 3006 has no function for that which writes no file.
+    """
+    key = rsa.generate_private_key(65537, 2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return private, public
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from salt_diskless.cluster.ranges import filled, fold
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
-from salt_diskless.services import export_listing, nfs, tftp
+from salt_diskless.services import export_listing, nfs, nodes, restarts, runs, tftp
 from salt_diskless.watch import progress
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     __opts__: dict[str, Any]
     __grains__: dict[str, Any]
     __salt__: dict[str, Any]
+    __context__: dict[str, Any]
 
 __virtualname__ = "diskless"
 
@@ -206,6 +207,35 @@ def _is_time(name: object, at: object) -> bool:
     return isinstance(name, str) and isinstance(at, int | float) and not isinstance(at, bool)
 
 
+@adapter.execution
+def restart(service: str, test: bool = False) -> dict[str, Any]:
+    """
+    Restart a service of this boot server if it runs with an older configuration than the one on the
+    disk, and return the changes. Nothing is written for it meanwhile, by any run.
+
+    service
+        Its name, as ``diskless.platform`` has it.
+    test
+        Touch nothing, and return what would change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.restart isc-dhcp-server
+    """
+    names = adapter.platform(__grains__, __pillar__)
+    known = (names.dhcp_service, names.tftp_service, names.mountd_service)
+    if service not in known:
+        raise DisklessError(f"service: found {shown(service)}; give one of {', '.join(known)}")
+    with nodes.alone(test):
+        if not restarts.is_pending(service):
+            return {}
+        if not test:
+            restarts.restart(service)
+        return {"restarted": service}
+
+
 def version() -> str:
     """
     Return the version of salt-diskless.
@@ -239,7 +269,8 @@ def site() -> dict[str, Any]:
     """
     Return what the SLS need of this boot server: its interfaces that nodes boot on, the locations
     of its images, the NFS versions that its nodes use, and whether a network has a
-    ``discovery_range``.
+    ``discovery_range``. ``map.jinja`` asks for it, so a run begins here: one that begins later has
+    the newer pillar, and this one does not write over what that one has written.
 
     CLI Example:
 
@@ -248,6 +279,7 @@ def site() -> dict[str, Any]:
         salt-call diskless.site
     """
     here = adapter.site(__pillar__, __opts__)
+    runs.begin(__context__)
     return {
         "interfaces": sorted(dhcpd.interfaces(here)),
         "locations": [image.location for image in here.images.values()],

@@ -10,12 +10,13 @@ from salt_diskless.boot import dhcpd as text
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import natural
-from salt_diskless.services import dhcpd, nodes, told
+from salt_diskless.services import dhcpd, nodes, runs, told
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
     __opts__: dict[str, Any]
     __grains__: dict[str, Any]
+    __context__: dict[str, Any]
 
 __virtualname__ = "diskless_dhcpd"
 
@@ -98,6 +99,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
         difference = dhcpd.difference(files, names)
         changes = dhcpd.folded(site, difference, names)
         if not test:
+            runs.take_turn(__context__, difference)
             dhcpd.apply(difference, files, names)
             told.note_registry(adapter.cluster(__pillar__).has_registry)
         return changes

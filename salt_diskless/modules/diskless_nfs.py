@@ -8,12 +8,13 @@ from salt_diskless import adapter, tree
 from salt_diskless.boot import exports as text
 from salt_diskless.cluster.ranges import filled, fold_paths
 from salt_diskless.command import CommandFailed
-from salt_diskless.services import export_listing, exportfs, nfs, nodes, restarts
+from salt_diskless.services import export_listing, exportfs, nfs, nodes, restarts, runs
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
     __opts__: dict[str, Any]
     __grains__: dict[str, Any]
+    __context__: dict[str, Any]
 
 __virtualname__ = "diskless_nfs"
 __func_alias__ = {"list_": "list", "apply_": "apply"}
@@ -96,6 +97,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
         if exportfs.is_pending():
             changes["outdated"] = names.nfs_service
         if changes and not test:
+            runs.take_turn(__context__, changes)
             warnings = nfs.apply(change, files, site, wanted, names)
             changes |= {"warnings": [*warnings]} if warnings else {}
         return changes
@@ -117,7 +119,8 @@ def settings(test: bool = False) -> dict[str, Any]:
     """
     names = adapter.platform(__grains__, __pillar__)
     files: dict[str, tree.Content] = {names.nfs_settings: text.settings()}
-    return restarts.settle(files, names.mountd_service, test=test)
+    with nodes.alone(test):
+        return restarts.settle(files, names.mountd_service, test=test)
 
 
 @adapter.execution

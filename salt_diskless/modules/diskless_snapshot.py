@@ -9,11 +9,13 @@ from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import expand, filled, fold_paths, folded, natural
 from salt_diskless.cluster.wording import nearest
+from salt_diskless.services import runs
 from salt_diskless.snapshot import manage, minions
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
     __opts__: dict[str, Any]
+    __context__: dict[str, Any]
 
 __virtualname__ = "diskless_snapshot"
 __func_alias__ = {"list_": "list", "apply_": "apply"}
@@ -98,7 +100,13 @@ def apply_(test: bool = False, check: bool = False) -> dict[str, Any]:
 
         salt-call diskless_snapshot.apply test=True
     """
-    return manage.managed(adapter.site(__pillar__, __opts__), test=test, check=check)
+    site = adapter.site(__pillar__, __opts__)
+    if not test and runs.is_overtaken(__context__):
+        runs.take_turn(__context__, manage.managed(site, test=True, check=check))
+    changes = manage.managed(site, test=test, check=check)
+    if not test:
+        runs.note(__context__, changes)
+    return changes
 
 
 @adapter.execution

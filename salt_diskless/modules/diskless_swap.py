@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, swapfiles
 from salt_diskless.cluster.ranges import folded, natural
+from salt_diskless.services import runs
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
     __opts__: dict[str, Any]
+    __context__: dict[str, Any]
 
 __virtualname__ = "diskless_swap"
 __func_alias__ = {"list_": "list", "apply_": "apply"}
@@ -59,7 +61,13 @@ def apply_(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_swap.apply test=True
     """
-    return swapfiles.managed(lambda: adapter.site(__pillar__, __opts__), test=test)
+    site = lambda: adapter.site(__pillar__, __opts__)  # noqa: E731
+    if not test and runs.is_overtaken(__context__):
+        runs.take_turn(__context__, swapfiles.managed(site, test=True))
+    changes = swapfiles.managed(site, test=test)
+    if not test:
+        runs.note(__context__, changes)
+    return changes
 
 
 @adapter.execution

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
 from salt_diskless.cluster.ranges import folded
-from salt_diskless.services import nodes, restarts, tftp
+from salt_diskless.services import nodes, restarts, runs, tftp
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -88,6 +88,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
         difference = plan.difference()
         changes = tftp.folded(site, difference, names)
         if not test:
+            runs.take_turn(__context__, difference)
             tree.apply(difference, plan.files, own_below=tftp.directory(names))
         return changes
 
@@ -108,8 +109,9 @@ def settings(test: bool = False) -> dict[str, Any]:
         salt-call diskless_tftp.settings test=True
     """
     names = adapter.platform(__grains__, __pillar__)
-    files = tftp.defaults(names)
-    return restarts.settle(files, names.tftp_service, test=test, foreign_ok=files)
+    with nodes.alone(test):
+        files = tftp.defaults(names)
+        return restarts.settle(files, names.tftp_service, test=test, foreign_ok=files)
 
 
 @adapter.execution

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from salt_diskless import tree
+from salt_diskless import tree, unfinished
 from salt_diskless.boot import dhcpd as text
 from salt_diskless.cluster import DisklessError, Node, Site
 from salt_diskless.cluster.ranges import fold
@@ -67,13 +67,37 @@ def apply(change: tree.Difference, files: Mapping[str, tree.Content], platform: 
             check(path)
 
     if change:
-        with restarts.owing(platform.dhcp_service):
+        with restarts.changing(platform.dhcp_service):
             # The configuration includes it.
             key = tuple(path for path in change.added if path == platform.key_file)
             tree.apply(tree.Difference(added=key), files)
             others = tuple(path for path in change.added if path not in key)
             tree.apply(replace(change, added=others), files, checked)
     _settle(platform)
+
+
+def tell(made: restarts.Hosts, platform: Platform) -> bool:
+    """Have the running dhcpd serve the hosts that its configuration has, and forget the others;
+    return True if it has to be restarted for that: it has read some of them from a file.
+
+    made
+        Hosts that were written or removed, by node.
+
+    Raises :class:`omapi.Unreachable`.
+    """
+    config = tree.read(platform.dhcp_config, 1 << 21) or b""
+    new: list[omapi.Host] = []
+    gone: list[omapi.Host] = []
+    for name, (mac, ip) in made.items():
+        host = text.served(config, name=name)
+        if host is not None and (host.mac, host.ip) == (mac, ip):
+            new.append(omapi.Host(name, mac, ip, host.nis))
+        else:
+            gone.append(omapi.Host(name, mac, ip))
+    omapi.remove(gone, platform.key_file)
+    read = omapi.known((host.node for host in gone), platform.key_file)
+    omapi.make(new, platform.key_file)
+    return any(read.get(host.node) == host.mac for host in gone)
 
 
 def _settle(platform: Platform) -> None:
@@ -129,13 +153,11 @@ def check_hosts(path: str, head: bytes, nodes: Iterable[Node]) -> None:
 
     Raises :class:`DisklessError` when it refuses.
     """
-    part = path.removesuffix(tree.UNFINISHED) + f".hosts{tree.UNFINISHED}"
-    with open(part, "wb") as stream:
-        stream.write(head + b"".join(map(text.host, nodes)))
-    try:
-        check(part)
-    finally:
-        os.unlink(part)
+    part = path.removesuffix(tree.UNFINISHED) + ".hosts"
+    with unfinished.recorded([part]):
+        with open(part + tree.UNFINISHED, "wb") as stream:
+            stream.write(head + b"".join(map(text.host, nodes)))
+        check(part + tree.UNFINISHED)
 
 
 def _is_pristine(path: str, data: bytes, platform: Platform) -> bool:
@@ -175,7 +197,7 @@ def folded(site: Site, change: tree.Difference, platform: Platform) -> dict[str,
                 group = changes.setdefault(what, {})
                 assert isinstance(group, dict)
                 group["nodes"] = fold(sorted(names))
-    if restarts.owed(platform.dhcp_service):
+    if restarts.is_pending(platform.dhcp_service):
         changes["outdated"] = platform.dhcp_service
     return changes
 

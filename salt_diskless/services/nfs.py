@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from salt_diskless import swapfiles, tree
+from salt_diskless import swapfiles, tree, unfinished
 from salt_diskless.boot import exports as text
 from salt_diskless.boot.exports import Export
 from salt_diskless.cluster import DisklessError, Site
@@ -211,7 +211,7 @@ def _replace_table(there: bytes, going: Mapping[int, int], lines: Iterable[bytes
     """Write the table without the lines that go, of which each is where it begins and ends, and
     with others. mountd reads it again when it is another file."""
     text, begin = memoryview(there), 0
-    with exportfs.pending():
+    with exportfs.pending(), unfinished.recorded([TABLE]):
         with open(f"{TABLE}{tree.UNFINISHED}", "wb") as stream:
             os.fchmod(stream.fileno(), 0o644)
             for at in sorted(going):

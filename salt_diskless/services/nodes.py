@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from netaddr import IPAddress
 from pydantic import TypeAdapter, ValidationError
 
-from salt_diskless import swapfiles, tree
+from salt_diskless import swapfiles, tree, unfinished
 from salt_diskless.boot import dhcpd as hosts
 from salt_diskless.boot import exports, pxelinux
 from salt_diskless.cluster import (
@@ -40,7 +40,7 @@ from salt_diskless.image.needs import needs_of
 from salt_diskless.image.serving import unserved
 from salt_diskless.image.versions import require_published
 from salt_diskless.platform import Platform
-from salt_diskless.services import answers, dhcpd, nfs, omapi, restarts, tftp, told
+from salt_diskless.services import answers, dhcpd, nfs, omapi, restarts, runs, tftp, told
 from salt_diskless.snapshot import manage, minions
 from salt_diskless.watch import store
 
@@ -69,7 +69,7 @@ def add(
     cluster: Cluster,
     minion_id: str,
     platform: Platform,
-    make_keys: Callable[[str], None] | None = None,
+    make_keys: Callable[[], tuple[bytes, bytes]] | None = None,
     told_by: tuple[int, told.News] | None = None,
 ) -> dict[str, object]:
     """Serve nodes too, and return the changes with nodes folded; below ``outdated`` is the service
@@ -229,7 +229,7 @@ def _take_away(
         Whether some have no exports any more: somebody was killed, and what exportfs's table has of
         them nobody knows.
     """
-    read = False
+    read, names = False, {host.name for host in gone}
 
     def live(path: str) -> None:
         nonlocal read
@@ -247,8 +247,7 @@ def _take_away(
     }
     difference = tree.compare(files, paths, there=served.there)
     service = platform.dhcp_service
-    owed = restarts.owed(service)
-    with restarts.owing(service):
+    with restarts.changing(service, {host.name: (host.mac, host.ip) for host in gone}) as before:
         if platform.exports_file not in difference.changed:
             live(platform.exports_file)
         tree.apply(
@@ -258,8 +257,11 @@ def _take_away(
             live=live,
             removes_first=True,
         )
-    if not read and not owed:
-        restarts.paid(service)
+    left = {name: host for name, host in (before.hosts or {}).items() if name not in names}
+    if read or before.hosts is None or not _has_told(left, platform):
+        restarts.mark(service)
+    else:
+        restarts.clear(service)
     return read
 
 
@@ -273,6 +275,7 @@ def alone(test: bool = False) -> Iterator[None]:
     os.makedirs(tree.RUNTIME, mode=0o755, exist_ok=True)
     with open(f"{tree.RUNTIME}/nodes.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        unfinished.sweep()
         yield
 
 
@@ -355,6 +358,7 @@ def listed_of(platform: Platform, macs: Iterable[str]) -> dict[str, str]:
 
 def _note(names: Iterable[str], told_by: tuple[int, told.News] | None) -> None:
     if told_by is None:
+        runs.note_call()
         told.drop(names)
     else:
         told.note(*told_by)
@@ -487,9 +491,10 @@ def _apply(
             served.warnings += nfs.extend(served.exports.gone, served.exports.new, platform)
 
     service = platform.dhcp_service
-    owed = restarts.owed(service)
+    made = {node.name: (node.mac, str(node.ip)) for node in nodes}
     # Until dhcpd has been told, it is not what its configuration says.
-    with restarts.owing(service):
+    told_later = None if served.outdated else made
+    with restarts.changing(service, told_later) as before:
         try:
             if platform.exports_file not in (*difference.added, *difference.changed):
                 live(platform.exports_file)
@@ -497,19 +502,24 @@ def _apply(
         except CommandFailed:
             nfs.put_back(platform.exports_file, served.there[platform.exports_file])
             raise
-    try:
-        made = [
-            omapi.Host(node.name, node.mac, str(node.ip), hosts.nis_domain(node)) for node in nodes
-        ]
-        omapi.make(made, platform.key_file)
-    except omapi.Unreachable as err:
-        log.warning("%s; %s has to be restarted for new nodes", err, service)
+    if not _has_told({**(before.hosts or {}), **made}, platform) or served.outdated:
+        restarts.mark(service)
         return {"outdated": service}
-    if served.outdated:
-        return {"outdated": service}
-    if not owed:
-        restarts.paid(service)
+    if before.hosts is not None:
+        restarts.clear(service)
     return {}
+
+
+def _has_told(hosts_by_name: restarts.Hosts, platform: Platform) -> bool:
+    """Have the running dhcpd take hosts as its configuration has them; return False when it needs a
+    restart for that."""
+    if not hosts_by_name:
+        return True
+    try:
+        return not dhcpd.tell(hosts_by_name, platform)
+    except omapi.Unreachable as err:
+        log.warning("%s; %s has to be restarted", err, platform.dhcp_service)
+        return False
 
 
 def _forget(gone: Sequence[hosts.Host], platform: Platform) -> bool:

@@ -1,46 +1,99 @@
-"""Restarts that are owed: a daemon that runs on with what it read before its configuration changed.
+"""Pending restarts: a service that runs with an older configuration than the one on the disk.
 
-Whoever writes the configuration and is killed before the restart would leave it at that for good,
-because the next run sees no change. So the debt is noted first: as the invocation of the service
-(``INVOCATION_ID``, systemd.exec(5)) that has the old configuration. It is paid when another
-invocation runs.
+The note of a pending restart is written before the configuration, so that a run that is killed
+between the two leaves it to the next run. The note names the invocation of the service
+(``INVOCATION_ID``, systemd.exec(5)) that has the old configuration: a service that was started
+after the write needs no restart, whoever started it.
+
+Writers and restarts hold the same lock (``services.nodes.alone``). So a service that was restarted
+here runs what is on the disk, whatever other runs do at the same time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from salt_diskless import tree
+from salt_diskless.cluster import DisklessError
 from salt_diskless.command import CommandFailed, run
 
+#: In a note: the write is not finished, so any invocation may have the old configuration.
+_ANY = "*"
 
-def owed(service: str) -> bool:
-    """Tell whether a service still runs that has not read its configuration of now."""
-    noted = tree.read(_note(service))
-    return bool(noted) and noted == _invocation(service)
+#: A DHCP host by the name of its node: MAC and address.
+Hosts = Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A pending restart.
+
+    hosts
+        What the running dhcpd can be told instead, without a restart; None: it needs the restart.
+    """
+
+    invocation: str
+    hosts: Hosts | None
+
+
+def is_pending(service: str) -> bool:
+    """Return True if the service must be restarted to load its current configuration."""
+    return _pending(service) is not None
 
 
 @contextlib.contextmanager
-def owing(service: str) -> Iterator[None]:
-    """Note that the service owes a restart for what is written inside, unless writing it fails."""
-    before = owed(service)
-    os.makedirs(os.path.dirname(_note(service)), mode=0o755, exist_ok=True)
-    with open(_note(service), "wb") as stream:
-        stream.write(_invocation(service))
+def changing(service: str, hosts: Hosts | None = None) -> Iterator[Pending]:
+    """Note that the service needs a restart for what the block writes, unless the block fails. The
+    block is given what was pending before: no hosts when that was nothing.
+
+    hosts
+        The DHCP hosts that the block writes, when dhcpd will be told of them: :func:`clear` is
+        called when that is done.
+    """
+    before = _pending(service)
+    if before is not None:
+        hosts = None if hosts is None or before.hosts is None else {**before.hosts, **hosts}
+    _write(service, Pending(_ANY, hosts))
     try:
-        yield
+        yield before or Pending("", {})
     except BaseException:
-        if not before:
-            os.unlink(_note(service))
+        if before is None:
+            clear(service)
+        else:
+            _write(service, before)
         raise
+    # Any later invocation reads what was written.
+    _write(service, Pending(_invocation(service), hosts))
 
 
-def paid(service: str) -> None:
-    """Note that a running service has what was written for it: it was told in another way."""
+def mark(service: str) -> None:
+    """Note that the running service needs a restart, which nothing can replace."""
+    _write(service, Pending(_invocation(service), None))
+
+
+def clear(service: str) -> None:
+    """Forget that the service needs a restart: it has its current configuration."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(_note(service))
+        os.unlink(_path(service))
+
+
+def restart(service: str) -> None:
+    """Restart a service and forget that it needs it; who calls holds the lock of the writers.
+
+    Raises :class:`DisklessError` when it does not run after that.
+    """
+    try:
+        run(["systemctl", "restart", "--", service])
+        run(["systemctl", "is-active", "--quiet", "--", service])
+    except CommandFailed as err:
+        raise DisklessError(
+            f"{service}: does not run after its restart; see journalctl -u {service}: {err}"
+        ) from err
+    clear(service)
 
 
 def settle(
@@ -50,7 +103,7 @@ def settle(
     test: bool,
     foreign_ok: Iterable[str] = (),
 ) -> dict[str, object]:
-    """Have a daemon's settings be what ``files`` says, and return the changes; not in test mode.
+    """Make a service's settings what ``files`` says, and return the changes; not in test mode.
 
     service
         The service that reads them when it starts. It is among the changes, below ``outdated``,
@@ -64,23 +117,51 @@ def settle(
         for what in ("added", "changed")
         if (paths := getattr(change, what))
     }
-    if owed(service):
+    if is_pending(service):
         changes["outdated"] = service
     if change and not test:
-        with owing(service):
+        with changing(service):
             tree.apply(change, files)
     return changes
 
 
-def _note(service: str) -> str:
+def _pending(service: str) -> Pending | None:
+    """Return the note of a service that needs a restart, or None."""
+    data = tree.read(_path(service))
+    if data is None:
+        return None
+    invocation = _invocation(service)
+    try:
+        note = json.loads(data)
+        hosts = note["hosts"]
+        if hosts is not None:
+            hosts = {name: (mac, ip) for name, (mac, ip) in hosts.items()}
+        found = Pending(note["invocation"], hosts)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # Of another version of this software, before an upgrade: an invocation and nothing else.
+        found = Pending(data.decode(errors="replace") or _ANY, None)
+    return found if invocation and found.invocation in (_ANY, invocation) else None
+
+
+def _write(service: str, note: Pending) -> None:
+    """Write a note in one rename: a crash leaves the old note or the new one."""
+    if not note.invocation:
+        # It does not run, or systemd does not run it: its next start reads what is there.
+        clear(service)
+        return
+    text = json.dumps({"invocation": note.invocation, "hosts": note.hosts})
+    tree.replace(_path(service), text.encode())
+
+
+def _path(service: str) -> str:
     return f"{tree.RUNTIME}/restart/{service}"
 
 
-def _invocation(service: str) -> bytes:
+def _invocation(service: str) -> str:
     """Return what names the running invocation of a service; nothing when it does not run, or when
     systemd does not run it."""
     try:
         said = run(["systemctl", "show", "-p", "InvocationID", "--value", "--", service]).stdout
     except CommandFailed:
-        return b""
-    return said.strip().encode()
+        return ""
+    return said.strip()

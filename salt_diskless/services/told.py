@@ -17,7 +17,6 @@ from typing import Any
 
 from salt_diskless import tree
 from salt_diskless.cluster import DisklessError
-from salt_diskless.disk import flush
 from salt_diskless.registry.listed import listed
 
 PATH = f"{tree.STATE}/told.json"
@@ -102,9 +101,4 @@ def _read() -> dict[str, dict[str, Any]]:
 
 
 def _write(entries: Mapping[str, Mapping[str, Any]]) -> None:
-    os.makedirs(os.path.dirname(PATH), mode=0o755, exist_ok=True)
-    with open(f"{PATH}{tree.UNFINISHED}", "w", encoding="utf-8") as stream:
-        os.fchmod(stream.fileno(), 0o600)
-        json.dump(entries, stream)
-    flush([os.path.dirname(PATH)])
-    os.rename(f"{PATH}{tree.UNFINISHED}", PATH)
+    tree.replace(PATH, json.dumps(entries).encode(), 0o600)

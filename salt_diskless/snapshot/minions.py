@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import logging
 import os
-import pathlib
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from salt_diskless import tree
 from salt_diskless.cluster import Image, Node, Site
 from salt_diskless.disk import flush, write_all
 from salt_diskless.files.beneath import Tree
@@ -38,28 +35,28 @@ class Pair:
 
 
 def pairs(
-    site: Site, make: Callable[[str], None], but: Collection[str] = (), *, new: bool = False
+    site: Site,
+    make: Callable[[], tuple[bytes, bytes]],
+    but: Collection[str] = (),
+    *,
+    new: bool = False,
 ) -> dict[str, Pair]:
     """Make a pair for each node that has a Salt minion in its version, a snapshot, and no pair yet.
     It takes a while, and nobody waits for it: :func:`keys` brings them in.
 
     make
-        Writes ``minion.pem`` and ``minion.pub`` into a directory.
+        Returns a new private key and its public half, in PEM.
     but
         Names of nodes that are left alone.
     new
         Also for nodes whose snapshot is yet to be made.
     """
     made = {}
-    os.makedirs(tree.RUNTIME, mode=0o755, exist_ok=True)
     for image in site.images.values():
         for node in manage.with_minion(site, image, new=new):
             if node.name not in but and _lacks(node):
-                # In memory: a private key of nobody is to be left nowhere.
-                with tempfile.TemporaryDirectory(dir=tree.RUNTIME) as place:
-                    make(place)
-                    halves = [pathlib.Path(place, f"minion.{half}") for half in ("pem", "pub")]
-                    made[node.name] = Pair(*(half.read_bytes() for half in halves))
+                # In this process alone: one that is killed leaves no private key in a file.
+                made[node.name] = Pair(*make())
     return made
 
 

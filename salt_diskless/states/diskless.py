@@ -1,21 +1,31 @@
 """
-Check the pillar before anything is touched.
+Check the pillar before anything is touched, and have services load their configuration.
 
 .. code-block:: yaml
 
     diskless pillar:
       diskless.valid: []
 
-It changes nothing; its comment is one error with every problem: its path, what was found, and what
-would be right.
+    diskless dhcpd restart:
+      diskless.current:
+        - name: isc-dhcp-server
+        - watch:
+          - diskless_dhcpd: diskless dhcpd configuration
+
+The first one changes nothing; its comment is one error with every problem: its path, what was
+found, and what would be right. The second one restarts the service when it runs with an older
+configuration than the one on the disk, whoever wrote that: no other run writes it meanwhile.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from salt_diskless import adapter
+
 if TYPE_CHECKING:
     __salt__: dict[str, Any]
+    __opts__: dict[str, Any]
 
 __virtualname__ = "diskless"
 
@@ -34,3 +44,31 @@ def valid(
     problem = __salt__["diskless.problem"](role, image, live)
     comment = problem or "The pillar: as it should be"
     return {"name": name, "result": not problem, "changes": {}, "comment": comment}
+
+
+def current(name: str) -> dict[str, Any]:
+    """
+    Have a service run with the configuration that is on the disk.
+
+    name
+        The service: dhcpd, the TFTP daemon, or mountd.
+    """
+    ret = adapter.state(name, __opts__["test"], __salt__["diskless.restart"], name, service=name)
+    if ret["result"] is True:
+        words = "was restarted, and runs" if ret["changes"] else "runs"
+        ret["comment"] = f"{name} {words} with the configuration that is on the disk"
+    return ret
+
+
+def mod_watch(name: str, **_: Any) -> dict[str, Any]:
+    """
+    Say in test mode that the service would be restarted, since its configuration would change.
+
+    name
+        As for ``current``, which has done all that is needed when this is not test mode.
+    """
+    ret = current(name)
+    if __opts__["test"]:
+        ret |= {"result": None, "changes": {"restarted": name}}
+        ret["comment"] = f"{name} would be restarted"
+    return ret

@@ -15,11 +15,20 @@ diskless dhcpd configuration:
     - require:
       - pkg: diskless dhcpd packages
 
-# One restart for any number of nodes, and none when nothing changed.
 diskless dhcpd service:
   service.running:
     - name: {{ map.dhcp_service }}
     - enable: true
+    - require:
+      - diskless_dhcpd: diskless dhcpd configuration
+
+# One restart for any number of nodes, and none when nothing changed. No other run writes meanwhile: when this
+# state is true, dhcpd runs what is on the disk.
+diskless dhcpd restart:
+  diskless.current:
+    - name: {{ map.dhcp_service }}
+    - require:
+      - service: diskless dhcpd service
     - watch:
       - diskless_dhcpd: diskless dhcpd configuration
 {%- endif %}

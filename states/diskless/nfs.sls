@@ -28,12 +28,18 @@ diskless nfs service:
     - require:
       - diskless_nfs: diskless nfs exports
 
-# Answers mount requests only: nodes that are up do not notice its restart.
 diskless nfs mountd service:
   service.running:
     - name: {{ map.mountd_service }}
     - require:
       - service: diskless nfs service
+
+# Answers mount requests only: nodes that are up do not notice its restart.
+diskless nfs mountd restart:
+  diskless.current:
+    - name: {{ map.mountd_service }}
+    - require:
+      - service: diskless nfs mountd service
     - watch:
       - diskless_nfs: diskless nfs settings
 {%- endif %}

@@ -9,18 +9,25 @@ diskless tftp root:
     - require:
       - pkg: diskless tftp packages
 
-# The daemon reads each file when it is asked for: only its own settings need a restart.
+diskless tftp settings:
+  diskless_tftp.settings:
+    - require:
+      - pkg: diskless tftp packages
+
 diskless tftp service:
   service.running:
     - name: {{ map.tftp_service }}
     - enable: true
     - require:
       - diskless_tftp: diskless tftp root
-    - watch:
       - diskless_tftp: diskless tftp settings
 
-diskless tftp settings:
-  diskless_tftp.settings:
+# The daemon reads each file when it is asked for: only its own settings need a restart.
+diskless tftp restart:
+  diskless.current:
+    - name: {{ map.tftp_service }}
     - require:
-      - pkg: diskless tftp packages
+      - service: diskless tftp service
+    - watch:
+      - diskless_tftp: diskless tftp settings
 {%- endif %}

@@ -155,9 +155,16 @@ def test_the_order_of_the_first_run_is_right(compiled):
     ids = [state["__id__"] for state in compiled("diskless", {"os_family": "Debian"})]
     chains = [
         ["image packages", "images", "snapshots", "tftp root", "nfs exports", "nfs service"],
-        ["tftp packages", "tftp root", "tftp service"],
-        ["nfs settings", "nfs packages", "nfs exports", "nfs service", "nfs mountd service"],
-        ["dhcpd packages", "dhcpd configuration", "dhcpd service"],
+        ["tftp packages", "tftp root", "tftp settings", "tftp service", "tftp restart"],
+        [
+            "nfs settings",
+            "nfs packages",
+            "nfs exports",
+            "nfs service",
+            "nfs mountd service",
+            "nfs mountd restart",
+        ],
+        ["dhcpd packages", "dhcpd configuration", "dhcpd service", "dhcpd restart"],
         ["nfs service", "dhcpd service"],
     ]
     for chain in chains:
@@ -237,15 +244,11 @@ def test_an_orchestrate_that_cannot_be_is_one_error(salt_call, pillar, beside, s
 
 def test_a_service_restarts_for_its_own_configuration_and_nfs_for_none(compiled):
     states = {state["__id__"]: state for state in compiled("diskless", {"os_family": "Debian"})}
-    watched = {
-        name: state["watch"]
-        for name, state in states.items()
-        if state["state"] == "service" and "watch" in state
-    }
+    watched = {name: state["watch"] for name, state in states.items() if "watch" in state}
     assert watched == {
-        "diskless dhcpd service": [{"diskless_dhcpd": "diskless dhcpd configuration"}],
-        "diskless tftp service": [{"diskless_tftp": "diskless tftp settings"}],
-        "diskless nfs mountd service": [{"diskless_nfs": "diskless nfs settings"}],
+        "diskless dhcpd restart": [{"diskless_dhcpd": "diskless dhcpd configuration"}],
+        "diskless tftp restart": [{"diskless_tftp": "diskless tftp settings"}],
+        "diskless nfs mountd restart": [{"diskless_nfs": "diskless nfs settings"}],
     }
 
 

@@ -1,0 +1,191 @@
+"""Kill a process at each of its changes, and compare everything that the project keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+
+import pytest
+
+#: What changes a disk, or has another program do something: Python's audit events (sys.audit).
+CHANGES = frozenset(
+    {"os.rename", "os.mkdir", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.chmod"}
+    | {"os.chown", "os.setxattr", "os.removexattr", "os.truncate", "os.utime", "os.mkfifo"}
+    | {"os.mknod", "os.posix_spawn", "os.fork", "subprocess.Popen", "sqlite3.connect"}
+)
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+#: Where the project keeps something beside the test's own directory.
+PLACES = ("/etc/exports.d", "/var/lib/nfs", "/var/lib/salt-diskless", "/run/salt-diskless")
+#: Files that differ between two undisturbed runs: what they hold is made anew, or is a time.
+_NEW_EACH_TIME = re.compile(
+    r"/minion\.(pem|pub)$|/ssh_host_\w+$|/ssh_host_\w+\.pub$|/told\.json$|/latest-run$"
+    r"|/machines\.sqlite|/snapshot/\.known$|/machine-id$"
+)
+
+
+def killed_at(number: int, call: Callable[[], object]) -> bool:
+    """Do something in a process that is killed right before its change of that number, or, where
+    that is a write(2), in the middle of it; tell whether it was killed."""
+    pid = os.fork()
+    if pid == 0:
+        left = number
+
+        def is_last() -> bool:
+            nonlocal left
+            left -= 1
+            return left == 0
+
+        def die() -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def step(event: str, arguments: tuple) -> None:
+            changes = event in CHANGES or (event == "open" and (arguments[2] or 0) & WRITES)
+            if changes and is_last():
+                die()
+
+        def half(descriptor: int, content: bytes, write=os.write) -> int:
+            if is_last():
+                write(descriptor, content[: len(content) // 2])
+                die()
+            return write(descriptor, content)
+
+        def synced(descriptor: int, fsync=os.fsync) -> None:
+            if is_last():
+                die()
+            fsync(descriptor)
+
+        code = 1
+        try:
+            os.write = half
+            os.fsync = os.fdatasync = synced
+            sys.addaudithook(step)
+            call()
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+def everything(places: Iterable[str]) -> dict[str, tuple]:
+    """Return each file and directory below ``places``: type and mode, owner, and what it holds."""
+    found = {}
+    for place in places:
+        for directory, names, files in os.walk(place):
+            for name in (".", *names, *files):
+                path = os.path.normpath(os.path.join(directory, name))
+                status = os.lstat(path)
+                held: object = None
+                if os.path.islink(path):
+                    held = os.readlink(path)
+                elif os.path.isfile(path) and not _NEW_EACH_TIME.search(path):
+                    held = pathlib.Path(path).read_bytes()
+                found[path] = (oct(status.st_mode), status.st_uid, status.st_gid, held)
+    return found
+
+
+def differences(now: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:
+    """Return what differs, in words."""
+    return [
+        f"{path}: {now.get(path, 'missing')} instead of {wanted.get(path, 'nothing')}"
+        for path in sorted({*now, *wanted})
+        if now.get(path) != wanted.get(path)
+    ]
+
+
+class Saved:
+    """The places as they are now, which can be put back."""
+
+    def __init__(self, places: Iterable[str], room: pathlib.Path):
+        self._pairs = [(place, str(room / str(number))) for number, place in enumerate(places)]
+        for place, kept in self._pairs:
+            os.makedirs(place, exist_ok=True)
+            self._copy(place, kept)
+
+    def put_back(self) -> None:
+        """Make the places what they were."""
+        for place, kept in self._pairs:
+            self._copy(kept, place)
+
+    @staticmethod
+    def _copy(source: str, target: str) -> None:
+        command = ["rsync", "-aHX", "--delete", f"{source}/", f"{target}/"]
+        subprocess.run(command, check=True)
+
+
+def numbers(step: int) -> Iterator[int]:
+    """Yield the changes to kill at, every ``step``-th; which ones, differs from day to day."""
+    return itertools.count(1 + datetime.date.today().toordinal() % step, step)
+
+
+#: Each change at night, and a sample in each run of the tests.
+each_step = pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.nightly, id="each"), pytest.param(13, id="sample")]
+)
+
+
+#: What stands in for systemctl: one unit, a real dhcpd, with an invocation as systemd gives it.
+_SYSTEMCTL = """#!/bin/sh
+cd "{room}" || exit 1
+case $1 in
+show) cat invocation 2>/dev/null; echo;;
+is-active) [ -e pid ] && kill -0 "$(cat pid)" 2>/dev/null;;
+restart)
+	[ ! -e pid ] || kill "$(cat pid)" 2>/dev/null
+	while [ -e pid ] && [ -e "/proc/$(cat pid)/exe" ]; do sleep 0.02; done
+	cat /proc/sys/kernel/random/uuid >invocation
+	echo restart >>restarts
+	: >log
+	# It takes a zombie for a running server.
+	rm -f dhcpd.pid
+	setsid dhcpd -f -d -4 -cf "{config}" -lf "{leases}" -pf "{room}/dhcpd.pid" dl0 \\
+		</dev/null >log 2>&1 &
+	echo $! >pid
+	while ! grep -q "Server starting service" log; do
+		kill -0 "$(cat pid)" || exit 1
+		sleep 0.02
+	done
+	# Somebody waits for a service that is slow to say that it has started.
+	while [ -e hold ]; do sleep 0.02; done;;
+esac
+"""
+
+
+class Systemd:
+    """Stands in for systemd, with dhcpd as its only service."""
+
+    def __init__(self, room: pathlib.Path, config: pathlib.Path, leases: pathlib.Path):
+        self.room = room
+        (room / "bin").mkdir(parents=True)
+        script = room / "bin/systemctl"
+        script.write_text(_SYSTEMCTL.format(room=room, config=config, leases=leases))
+        script.chmod(0o755)
+        leases.touch()
+
+    @property
+    def path(self) -> str:
+        """The search path that has this systemctl first."""
+        return f"{self.room}/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+    def systemctl(self, *words: str) -> None:
+        subprocess.run([self.room / "bin/systemctl", *words], check=True)
+
+    @property
+    def restarts(self) -> int:
+        """How often the service was started."""
+        path = self.room / "restarts"
+        return path.read_text().count("restart") if path.exists() else 0
+
+    def end(self) -> None:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((self.room / "pid").read_text()), signal.SIGTERM)
