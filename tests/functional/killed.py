@@ -28,7 +28,7 @@ PLACES = ("/etc/exports.d", "/var/lib/nfs", "/var/lib/salt-diskless", "/run/salt
 #: Files that differ between two undisturbed runs: what they hold is made anew, or is a time.
 _NEW_EACH_TIME = re.compile(
     r"/minion\.(pem|pub)$|/ssh_host_\w+$|/ssh_host_\w+\.pub$|/told\.json$|/latest-run$"
-    r"|/machines\.sqlite|/snapshot/\.known$|/machine-id$"
+    r"|/machines\.sqlite|/snapshot/\.lists$|/machine-id$"
 )
 
 
@@ -110,6 +110,7 @@ class Saved:
         self._pairs = [(place, str(room / str(number))) for number, place in enumerate(places)]
         for place, kept in self._pairs:
             os.makedirs(place, exist_ok=True)
+            os.makedirs(kept)
             self._copy(place, kept)
 
     def put_back(self) -> None:
