@@ -118,6 +118,8 @@ def _bring_in(image: Image, nodes: list[Node], made: Mapping[str, Pair]) -> None
 
 
 def _lacks(node: Node) -> bool:
+    if not os.path.lexists(manage.path_of(node)):
+        return True
     with Tree(manage.path_of(node), links=False) as snapshot:
         return snapshot.status(f"/{_PLACE}") is None
 
