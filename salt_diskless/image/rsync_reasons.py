@@ -75,7 +75,10 @@ _BY_TEXT = tuple(
             r"kex_exchange_identification|connection (?:closed|reset) by",
             f"{_NO_LOGIN}: it closed the connection; look into the journal of its sshd",
         ),
-        (r"no space left on device", "the disk is full: make room there (diskless_image.prune)"),
+        (
+            r"no space left on device",
+            "a file could not be written; is the disk full? Make room there (diskless_image.prune)",
+        ),
         (r"disk quota exceeded", "the quota of the disk is used up"),
         (r"read-only file system", "the disk is mounted read-only"),
         (

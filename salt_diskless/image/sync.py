@@ -133,10 +133,7 @@ def foretold(
         what = "would be taken anew" if again else "is another one"
         return differs(image, f"{source.shown} {what}")
     with source.opened() as opened:
-        found = difference(image, opened, held)
-        if found.paths:
-            space.require(image, found)
-        return compared(image, source, found)
+        return compared(image, source, difference(image, opened, held))
 
 
 def _taken(

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import pytest
 
 from salt_diskless.preflight import filesystems
-from tests.functional.conftest import root
 
 
 def run(*argv: object) -> None:
@@ -151,16 +150,3 @@ def test_a_sync_without_inodes_ends_before_the_copy(salt_call, pillar, location,
         assert synced.result is False
         assert "free inodes below" in synced.comment
         assert [*(location / ".staging").iterdir()] == []
-
-
-def test_test_mode_says_that_a_new_version_has_no_room(
-    salt_call, pillar, location, tmp_path, golden
-):
-    with ext4(location.parent, tmp_path / "disk", "rw"):
-        assert salt_call(pillar).state("diskless_image.synced").result is True
-        before = root(location)
-        (golden / "large").write_bytes(b"x" * (20 << 20))
-        for test in (True, False):
-            synced = salt_call(pillar, test=test).state("diskless_image.synced")
-            assert synced.result is False and "of room below" in synced.comment
-        assert root(location) == before

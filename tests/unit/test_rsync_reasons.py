@@ -22,7 +22,7 @@ CASES = [
     (127, "bash: line 1: rsync: command not found\n" + NEVER, "rsync is not installed on the"),
     (127, "sh: 1: rsync: not found\n" + NEVER, "rsync is not installed on the golden"),
     (255, "Permissions 0644 for 'k' are too open.\nLoad key \"k\": bad permissions\n", "chmod 600"),
-    (11, 'rsync: write failed on "/x": No space left on device (28)\n', "the disk is full"),
+    (11, 'rsync: write failed on "/x": No space left on device (28)\n', "is the disk full?"),
     (23, 'rsync: [receiver] mkstemp "/x" failed: Permission denied (13)\n', "some files could not"),
     (23, "rsync: set_acl: sys_acl_set_file(x): Operation not supported (95)\n", "no ACLs"),
     (23, 'rsync: rsync_xal_set: lsetxattr("x") failed: Operation not supported (95)\n', "no ACLs"),
