@@ -146,6 +146,21 @@ def test_with_a_wrong_pillar_there_is_one_state_that_says_so(compiled, pillar, s
     assert (state["state"], state["fun"]) == ("diskless", "valid")
 
 
+@pytest.mark.parametrize(
+    ("sls", "wrong"),
+    [
+        ("diskless", ["a"]),
+        ("diskless.tftp", "text"),
+        ("diskless.golden", [["a"]]),
+        ("diskless.orch.golden", 5),
+    ],
+)
+def test_a_pillar_that_is_no_mapping_is_one_state_too(compiled, sls, wrong):
+    """No traceback through Jinja."""
+    (state,) = compiled(sls, {"os_family": "Debian"}, diskless=wrong)
+    assert (state["state"], state["fun"]) == ("diskless", "valid")
+
+
 def test_on_a_system_that_nobody_has_described_too(compiled):
     (state,) = compiled("diskless", {"os_family": "Gentoo"})
     assert (state["state"], state["fun"]) == ("diskless", "valid")

@@ -27,6 +27,18 @@ def test_a_source_that_is_not_there_is_said_and_the_published_version_stays(
     assert root(location) == before
 
 
+@pytest.mark.parametrize("lacking", ["etc", "usr", "bin"])
+def test_a_directory_that_is_no_root_is_refused_before_it_is_copied(
+    salt_call, pillar, location, golden, lacking
+):
+    (golden / lacking).rename(golden / "away")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert f"without {lacking}; give the root of a system" in ret.comment
+    assert "source:directory" in ret.comment
+    assert not (location / ".staging").exists()
+
+
 def test_a_golden_machine_is_synced_over_ssh(salt_call, pillar, location, sshd, golden):
     pillar["images"]["tiny"]["source"] = sshd
     ret = salt_call(pillar).state("diskless_image.synced")

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.image.sources.base import RsyncSource
 
+#: Without these nothing boots; the last is a link in most distributions.
+_OF_A_ROOT = ("etc", "usr", "bin")
+
 
 class Directory:
     """A golden root on this machine.
@@ -22,6 +25,12 @@ class Directory:
         path = f"diskless:images:{image.name}:source:directory"
         if not os.path.isdir(directory):
             raise DisklessError(f"{path}: found no directory {directory}; give the golden root's")
+        lacking = [name for name in _OF_A_ROOT if not os.path.lexists(f"{directory}/{name}")]
+        if lacking:
+            raise DisklessError(
+                f"{path}: found {directory} without {', '.join(lacking)}; give the root of a "
+                "system, in which these are, like /srv/golden"
+            )
         inside = f"{image.location}/"
         if f"{directory}/".startswith(inside) or inside.startswith(f"{directory}/"):
             raise DisklessError(
