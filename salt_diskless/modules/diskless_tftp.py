@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
 from salt_diskless.cluster.ranges import folded
-from salt_diskless.services import nodes, restarts, runs, tftp
+from salt_diskless.services import answers, nodes, restarts, runs, tftp
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -91,6 +91,27 @@ def apply_(test: bool = False) -> dict[str, Any]:
             runs.take_turn(__context__, difference)
             tree.apply(difference, plan.files, own_below=tftp.directory(names))
         return changes
+
+
+@adapter.execution
+def answer(test: bool = False) -> dict[str, Any]:
+    """
+    Tell machines that wait at their consoles and are nodes by now that they are registered: they
+    boot by themselves. Return the changes with nodes folded. It comes after all that such a node
+    needs, which dhcpd has last.
+
+    test
+        Touch nothing, and return what would change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless_tftp.answer test=True
+    """
+    with nodes.alone(test):
+        site = adapter.site(__pillar__, __opts__)
+        return answers.register(site, adapter.platform(__grains__, __pillar__), test)
 
 
 @adapter.execution

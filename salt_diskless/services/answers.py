@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 
 from salt_diskless import tree
 from salt_diskless.boot import pxelinux
+from salt_diskless.cluster import Site
+from salt_diskless.cluster.ranges import fold
 from salt_diskless.platform import Platform
 
 _NAME = re.compile(r"01((?:-[0-9a-f]{2}){6})")
@@ -39,6 +41,31 @@ def give(platform: Platform, macs: Iterable[str], answer: str) -> list[str]:
     difference = tree.compare(files)
     tree.apply(difference, files)
     return [_mac(name) for name in (*difference.added, *difference.changed)]
+
+
+def register(site: Site, platform: Platform, test: bool = False) -> dict[str, object]:
+    """Tell all nodes of a boot server that they are registered, as ``diskless_node.add`` does, and
+    return the changes with nodes folded: one that waits at its console boots then, also where no
+    master hears of it. Nodes are only told so where machines wait, in networks with a
+    ``discovery_range``. What is no node any more loses its answer with its loader's file.
+    """
+    nodes = {
+        node.mac: node.name
+        for node in site.nodes.values()
+        if node.network.discovery_range is not None
+    }
+    files: dict[str, tree.Content] = {
+        path(platform, mac): pxelinux.answer(mac, pxelinux.REGISTERED) for mac in nodes
+    }
+    difference = tree.compare(files)
+    if not test:
+        tree.apply(difference, files)
+    changes = {what: getattr(difference, what) for what in ("added", "changed")}
+    return {
+        what: {"nodes": fold(nodes[_mac(name)] for name in paths)}
+        for what, paths in changes.items()
+        if paths
+    }
 
 
 def withdraw(platform: Platform, macs: Iterable[str]) -> list[str]:

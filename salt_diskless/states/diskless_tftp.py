@@ -33,6 +33,19 @@ def managed(name: str) -> dict[str, Any]:
     return adapter.state(name, __opts__["test"], __salt__["diskless_tftp.apply"], "the TFTP root")
 
 
+def answered(name: str) -> dict[str, Any]:
+    """
+    Tell machines that wait at their consoles and are nodes by now that they are registered. Let it
+    require dhcpd's service: they restart at once.
+
+    name
+        Names the state only.
+    """
+    return adapter.state(
+        name, __opts__["test"], __salt__["diskless_tftp.answer"], "the answers to machines"
+    )
+
+
 def settings(name: str) -> dict[str, Any]:
     """
     Have the TFTP daemon serve the TFTP root. A change needs a restart of the daemon: let its
