@@ -291,3 +291,16 @@ def test_with_firewalld_the_nodes_zone_lets_the_boot_services_in(compiled):
 def test_without_firewalld_and_selinux_there_is_nothing_to_do(compiled):
     states = compiled("diskless", {"os_family": "Debian", "selinux": {"enabled": False}})
     assert {state["state"] for state in states} & {"firewalld", "selinux"} == set()
+
+
+def test_waiting_machines_are_told_last_and_without_a_master(compiled, pillar):
+    assert "diskless answers to machines" not in {
+        state["__id__"] for state in compiled("diskless", {})
+    }
+    pillar["networks"]["lab"]["discovery_range"] = "10.77.0.200-10.77.0.210"
+    states = compiled("diskless", {})
+    ids = [state["__id__"] for state in states]
+    assert ids.index("diskless answers to machines") > ids.index("diskless dhcpd restart")
+    (told,) = (state for state in states if state["__id__"] == "diskless answers to machines")
+    assert told["require"] == [{"diskless": "diskless dhcpd restart"}]
+    assert "diskless discovery beacon" not in ids
