@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Lab, roots
+from tests.lab import Lab
 
 MAC, NAME = "52:54:00:99:99:41", "node002"
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab(roots.golden()) as lab:
+    with Lab() as lab:
         pillar = lab.pillar(1)
         pillar["diskless"]["networks"]["lab"]["discovery_range"] = "10.141.2.1-10.141.2.50"
         lab.server.write_pillar(pillar)
