@@ -191,16 +191,20 @@ def execution(function: Callable[..., Any]) -> Callable[..., Any]:
 def reading(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate an execution function that only reads: as :func:`execution`, and its errors do not
     talk of changes."""
-    inner = arguments.checked(function)
+    return _guarded(only_reads(arguments.checked(function)))
+
+
+def only_reads(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function that changes nothing, so that its errors do not say so."""
 
     @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return inner(*args, **kwargs)
+            return function(*args, **kwargs)
         except ClusterError as err:
             raise DisklessError(err.described()) from err
 
-    return _guarded(checked)
+    return wrapped
 
 
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -377,6 +377,7 @@ def replace(old: str | int, new: str | int, test: bool = False) -> dict[str, Any
 
 
 @adapter.runner
+@adapter.only_reads
 def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
     """
     Return all nodes, folded: those that the pillar lists, those of the registry, the places that

@@ -423,3 +423,13 @@ def test_a_damaged_file_is_nodes_or_an_error(form, text, at, extra):
         assert str(err)
     else:
         assert all(isinstance(one, Found) for one in importing.joined([found]))
+
+
+def test_many_lines_are_counted(tmp_path, store):
+    text = "".join(f"10.8.226.{n} n{n}\n10.99.1.{n} n{n}-ipmi\n" for n in range(10, 100))
+    skipped = take(tmp_path, store, hosts=text)["skipped"]
+    assert skipped["a boot server"] == "n72 (hosts line 125)"
+    assert (
+        skipped["no address on compute (10.8.226.0/24)"]
+        == "n[10-99]-ipmi (hosts lines 2 to 180, 90 of them)"
+    )

@@ -102,3 +102,12 @@ def test_machines_that_wait_are_a_line_each(store):
     assert len(lines) == 30
     assert lines[mac(1)].startswith("serial A1, seen by node002, since 20")
     assert runner.pending(full=True)[0]["serial"] == "A1"
+
+
+def test_what_only_reads_does_not_talk_of_changes(store, monkeypatch):
+    monkeypatch.setattr(runner, "_desk", lambda test, decides=True: desk(store, images={"x": 1}))
+    with pytest.raises(CommandExecutionError) as err:
+        runner.nodes(ask=False)
+    assert "in the pillar:" in str(err.value) and "nothing was changed" not in str(err.value)
+    with pytest.raises(CommandExecutionError, match="nothing was changed"):
+        runner.accept(mac(1), "node009", test=True)

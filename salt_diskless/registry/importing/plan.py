@@ -104,9 +104,15 @@ def _folded(some: Iterable[Found]) -> str:
     return f"{fold(names)} ({where})".lstrip()
 
 
+#: Line numbers that take more characters than that are counted only.
+_LONGEST = 100
+
+
 def _lines(file: str, numbers: set[int]) -> str:
     noun = "line" if len(numbers) == 1 else "lines"
-    folded = RangeSet.fromlist([str(number) for number in sorted(numbers)])
+    folded = str(RangeSet.fromlist([str(number) for number in sorted(numbers)]))
+    if len(folded) > _LONGEST:
+        folded = f"{min(numbers)} to {max(numbers)}, {len(numbers)} of them"
     return f"{os.path.basename(file)} {noun} {folded}".lstrip()
 
 
