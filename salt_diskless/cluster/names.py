@@ -28,6 +28,8 @@ def problem(name: str) -> str | None:
         return "give another name: an image has a file of this name beside its nodes' directories"
     if lower.split(".")[0] == "localhost":
         return "give another name: each machine calls itself localhost"
+    if not name[0].isdigit():
+        return None
     try:
         socket.inet_aton(name)
     except OSError:

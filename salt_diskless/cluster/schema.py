@@ -140,7 +140,7 @@ _NOBODYS = tuple(map(IPNetwork, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")))
 
 def _host_address(value: Any) -> IPAddress:
     address = _address(value)
-    if any(address in network for network in _NOBODYS):
+    if not 1 <= int(address) >> 24 < 224 or int(address) >> 24 == 127:
         raise ValueError(
             "give the address of one machine, like 10.8.226.73 (this is a loopback, multicast, "
             "broadcast or reserved address)"
