@@ -22,13 +22,16 @@ class Platform:
     dhcp_defaults, dhcp_interfaces_key
         The file and its shell variable that say which interfaces dhcpd listens on; None where
         dhcpd takes them from its configuration.
+    dhcp_unit
+        The systemd drop-in that has dhcpd started again until its address is there.
     dhcp_key_file
         Where dhcpd's key for changes while it runs is; None: beside ``dhcp_config``.
     tftp_defaults, tftp_root_key, tftp_options_key
         The file and its shell variables that say which directory the TFTP daemon serves, and its
         options; None where it always serves ``tftp_root``.
     tftp_unit
-        There, the file that has systemd start it with other options (systemd.unit(5)).
+        The systemd drop-in of the TFTP daemon (systemd.unit(5)): it has the daemon started again
+        until its address is there, or, without ``tftp_defaults``, started with other options.
     apt_packages, dnf_packages, container_packages
         What an image needs beside ``image_packages`` when its source has to be made or read by
         other programs: mmdebstrap, dnf, skopeo and umoci.
@@ -54,6 +57,7 @@ class Platform:
     dhcp_config: str
     dhcp_defaults: str | None
     dhcp_interfaces_key: str | None
+    dhcp_unit: str | None
     dhcp_key_file: str | None
     tftp_packages: tuple[str, ...]
     tftp_service: str
@@ -96,13 +100,14 @@ _DEBIAN = Platform(
     dhcp_config="/etc/dhcp/dhcpd.conf",
     dhcp_defaults="/etc/default/isc-dhcp-server",
     dhcp_interfaces_key="INTERFACESv4",
+    dhcp_unit="/etc/systemd/system/isc-dhcp-server.service.d/salt-diskless.conf",
     dhcp_key_file=None,
     tftp_packages=("tftpd-hpa", "pxelinux", "syslinux-common"),
     tftp_service="tftpd-hpa",
     tftp_defaults="/etc/default/tftpd-hpa",
     tftp_root_key="TFTP_DIRECTORY",
     tftp_options_key="TFTP_OPTIONS",
-    tftp_unit=None,
+    tftp_unit="/etc/systemd/system/tftpd-hpa.service.d/salt-diskless.conf",
     tftp_root="/srv/tftp",
     nfs_packages=("nfs-kernel-server",),
     nfs_service="nfs-server",
@@ -128,6 +133,7 @@ _REDHAT = Platform(
     dhcp_config="/etc/dhcp/dhcpd.conf",
     dhcp_defaults=None,
     dhcp_interfaces_key=None,
+    dhcp_unit="/etc/systemd/system/dhcpd.service.d/salt-diskless.conf",
     dhcp_key_file=None,
     tftp_packages=("tftp-server", "syslinux"),
     tftp_service="tftp.socket",

@@ -25,7 +25,10 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _TEMPORARY)
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 #: Directories that a test's machine has for itself, empty.
-PRIVATE = (*("/etc/exports.d", "/var/lib/nfs", "/run", "/var/lib/dhcp", "/var/lib/salt-diskless"),)
+PRIVATE = (
+    *("/etc/exports.d", "/var/lib/nfs", "/run", "/var/lib/dhcp", "/var/lib/salt-diskless"),
+    *("/etc/nfs.conf.d", "/etc/systemd/system"),
+)
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 
@@ -203,6 +206,10 @@ def pillar(tmp_path: pathlib.Path, golden: pathlib.Path) -> dict:
             "tftp_defaults": str(tmp_path / "etc/default/tftpd-hpa"),
             "dhcp_config": str(tmp_path / "etc/dhcp/dhcpd.conf"),
             "dhcp_defaults": str(tmp_path / "etc/default/isc-dhcp-server"),
+            "dhcp_unit": str(
+                tmp_path / "etc/systemd/system/isc-dhcp-server.service.d/diskless.conf"
+            ),
+            "tftp_unit": str(tmp_path / "etc/systemd/system/tftpd-hpa.service.d/diskless.conf"),
             "nfs_settings": str(tmp_path / "etc/nfs.conf.d/diskless.conf"),
         },
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ ROOT = "diskless"
 _SECTIONS = ("servers", "networks", "images", "profiles", "nodes", "registry", "lookup")
 #: Whether all nodes of the boot server, a network or an image may go at once.
 _ALLOW = "allow_no_nodes"
+#: Files of the admin that the project may replace.
+_ADOPT = "adopt"
 _LIKE = {
     "servers": "{node002: {address: 10.8.226.72, interface: eth0}}",
     "networks": "{compute: {subnet: 10.8.226.0/24}}",
@@ -91,6 +94,7 @@ class _Build:
             lookup=names,
             rules=rules,
             allow_no_nodes=self.allow_no_nodes,
+            adopt=self.adopt,
             has_registry=bool(self.raw["registry"].get("number")),
         )
 
@@ -109,12 +113,13 @@ class _Build:
                 ]
             )
         for key in pillar:
-            if key not in (*_SECTIONS, _ALLOW):
-                known = (*_SECTIONS, _ALLOW)
+            known = (*_SECTIONS, _ALLOW, _ADOPT)
+            if key not in known:
                 self._add(f"{ROOT}:{part(key)}", "an unknown key", nearest(str(key), known))
         self.allow_no_nodes = pillar.get(_ALLOW, False)
         if not isinstance(self.allow_no_nodes, bool):
             self._add(f"{ROOT}:{_ALLOW}", shown(self.allow_no_nodes), "give true or false")
+        self.adopt = self._adopted(pillar.get(_ADOPT))
         sections = {}
         for name in _SECTIONS:
             value = pillar.get(name)
@@ -128,6 +133,17 @@ class _Build:
                 value = {}
             sections[name] = dict(value)
         return sections
+
+    def _adopted(self, value: Any) -> frozenset[str]:
+        """Return the paths of the admin's files that may be replaced."""
+        if not isinstance(value, list | tuple | None):
+            self._add(f"{ROOT}:{_ADOPT}", shown(value), "give a list, like [/etc/dhcp/dhcpd.conf]")
+            return frozenset()
+        for index, item in enumerate(value or ()):
+            if not isinstance(item, str) or os.path.normpath(item) != item or item[:1] != "/":
+                right = "give an absolute path, like /etc/dhcp/dhcpd.conf"
+                self._add(f"{ROOT}:{_ADOPT}:{index}", shown(item), right)
+        return frozenset(item for item in value or () if isinstance(item, str))
 
     def _add(self, path: str, found: str, right: str) -> None:
         self.problems.append(Problem(path, found, right))

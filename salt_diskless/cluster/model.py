@@ -284,6 +284,7 @@ class Cluster:
     lookup: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
     allow_no_nodes: bool = False
+    adopt: frozenset[str] = frozenset()
     has_registry: bool = False
 
     def golden(self, minion_id: str) -> tuple[Image, ...]:
@@ -331,18 +332,23 @@ class Cluster:
             for name, image in self.images.items()
             if name in used or len(self.servers) == 1
         }
-        return Site(server, networks, images, nodes, self.consoles)
+        return Site(server, networks, images, nodes, self.consoles, self.adopt)
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One boot server with its networks, images and nodes (in the order of their addresses)."""
+    """One boot server with its networks, images and nodes (in the order of their addresses).
+
+    adopt
+        Paths of files that somebody else wrote and that may be replaced.
+    """
 
     server: Server
     networks: Mapping[str, Network]
     images: Mapping[str, Image]
     nodes: Mapping[str, Node]
     consoles: tuple[str, ...] = ()
+    adopt: frozenset[str] = frozenset()
 
     def nodes_of(self, image: Image) -> tuple[Node, ...]:
         """Return the nodes that boot from ``image``."""

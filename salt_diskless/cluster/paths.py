@@ -53,7 +53,7 @@ _FOR_SOURCES = frozenset(
 )
 #: The files of ``lookup`` that the project writes, and those that it only reads.
 WRITTEN = (
-    *("dhcp_config", "dhcp_defaults", "dhcp_key_file", "tftp_defaults", "tftp_unit"),
+    *("dhcp_config", "dhcp_defaults", "dhcp_unit", "dhcp_key_file", "tftp_defaults", "tftp_unit"),
     *("nfs_settings", "exports_file"),
 )
 READ = ("pxelinux", "pxelinux_modules", "rrsync")

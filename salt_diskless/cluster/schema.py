@@ -601,6 +601,7 @@ class LookupIn(_Strict):
     dhcp_config: OwnFile | None = None
     dhcp_defaults: DefaultsFile | None = None
     dhcp_interfaces_key: Name | None = None
+    dhcp_unit: OwnFile | None = None
     dhcp_key_file: OwnFile | None = None
     tftp_packages: list[Name] | None = None
     tftp_service: Name | None = None

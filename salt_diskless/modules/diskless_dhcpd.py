@@ -96,7 +96,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
     with nodes.alone(test):
         names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
         files = dhcpd.files(site, names)
-        difference = dhcpd.difference(files, names)
+        difference = dhcpd.difference(files, names, site.adopt)
         changes = dhcpd.folded(site, difference, names)
         if not test:
             runs.take_turn(__context__, difference)
@@ -122,7 +122,8 @@ def clean(test: bool = False) -> dict[str, Any]:
     names = adapter.platform(__grains__, __pillar__)
     if not test:
         told.note_registry(False)
-    return tree.clean([names.dhcp_config, names.key_file], test)
+    units = [names.dhcp_unit] if names.dhcp_unit else []
+    return tree.clean([names.dhcp_config, names.key_file, *units], test)
 
 
 __func_alias__ = {"apply_": "apply"}

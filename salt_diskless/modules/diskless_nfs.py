@@ -91,7 +91,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
     with nodes.alone(test):
         names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
         wanted = nfs.wanted(site)
-        change, files = nfs.difference(wanted, names)
+        change, files = nfs.difference(wanted, names, site.adopt)
         drift = nfs.drift(site, names, wanted)
         changes = nfs.folded(change, drift)
         if exportfs.is_pending():
@@ -119,8 +119,9 @@ def settings(test: bool = False) -> dict[str, Any]:
     """
     names = adapter.platform(__grains__, __pillar__)
     files: dict[str, tree.Content] = {names.nfs_settings: text.settings()}
+    adopt = adapter.site(__pillar__, __opts__).adopt
     with nodes.alone(test):
-        return restarts.settle(files, names.mountd_service, test=test)
+        return restarts.settle(files, names.mountd_service, test=test, foreign_ok=adopt)
 
 
 @adapter.execution

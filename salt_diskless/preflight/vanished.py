@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 
 from netaddr import IPAddress
@@ -90,6 +91,8 @@ def _of_file(path: str, parse: _Parse) -> _Pairs:
     try:
         status = os.lstat(path)
     except OSError:
+        return ()
+    if not stat.S_ISREG(status.st_mode):
         return ()
     return _parsed(path, parse, (status.st_ino, status.st_mtime_ns, status.st_size))
 

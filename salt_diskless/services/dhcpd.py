@@ -17,7 +17,7 @@ from salt_diskless.cluster import DisklessError, Node, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
-from salt_diskless.services import omapi, restarts
+from salt_diskless.services import omapi, restarts, units
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ _LEASE_FIELD = re.compile(r"^\s+(hardware ethernet|binding state|ends) (.+);$", 
 
 
 def files(site: Site, platform: Platform) -> dict[str, tree.Content]:
-    """Return dhcpd's configuration, the key that changes it while it runs, and the file that says
-    which interfaces it listens on."""
+    """Return dhcpd's configuration, the key that changes it while it runs, the file that says which
+    interfaces it listens on, and the drop-in that starts it again until its address is there."""
     secret = base64.b64encode(secrets.token_bytes(32)).decode()
     wanted: dict[str, tree.Content] = {
         platform.dhcp_config: text.render(site, platform.key_file),
@@ -45,15 +45,21 @@ def files(site: Site, platform: Platform) -> dict[str, tree.Content]:
         wanted[platform.dhcp_defaults] = tree.with_values(
             platform.dhcp_defaults, {platform.dhcp_interfaces_key: interfaces}
         )
+    if platform.dhcp_unit:
+        wanted[platform.dhcp_unit] = units.restart_policy("dhcpd")
     return wanted
 
 
-def difference(files: Mapping[str, tree.Content], platform: Platform) -> tree.Difference:
-    """Return what would change. The package's own, unchanged configuration may be replaced."""
+def difference(
+    files: Mapping[str, tree.Content], platform: Platform, adopt: Iterable[str] = ()
+) -> tree.Difference:
+    """Return what would change. The package's own, unchanged configuration may be replaced, and so
+    may the files of ``adopt``."""
     config = platform.dhcp_config
-    foreign_ok = [path for path in files if path not in (config, platform.key_file)]
+    foreign_ok = [path for path in files if path == platform.dhcp_defaults]
+    foreign_ok += adopt
     there = tree.read(config)
-    if there is not None and not tree.is_marked(there) and _is_pristine(config, there, platform):
+    if there is not None and not tree.is_marked(there) and is_pristine(config, there, platform):
         foreign_ok.append(config)
     return tree.compare(files, tree.leftovers(os.path.dirname(config)), foreign_ok)
 
@@ -69,10 +75,11 @@ def apply(change: tree.Difference, files: Mapping[str, tree.Content], platform: 
     if change:
         with restarts.changing(platform.dhcp_service):
             # The configuration includes it.
-            key = tuple(path for path in change.added if path == platform.key_file)
+            new = (*change.added, *change.changed)
+            key = tuple(path for path in new if path == platform.key_file)
             tree.apply(tree.Difference(added=key), files)
-            others = tuple(path for path in change.added if path not in key)
-            tree.apply(replace(change, added=others), files, checked)
+            others = tuple(path for path in new if path not in key)
+            tree.apply(replace(change, added=others, changed=()), files, checked)
     _settle(platform)
 
 
@@ -160,7 +167,7 @@ def check_hosts(path: str, head: bytes, nodes: Iterable[Node]) -> None:
         check(part + tree.UNFINISHED)
 
 
-def _is_pristine(path: str, data: bytes, platform: Platform) -> bool:
+def is_pristine(path: str, data: bytes, platform: Platform) -> bool:
     """Tell whether a file is as the distribution's package put it, or has no setting at all."""
     if all(not line.strip() or line.lstrip().startswith(b"#") for line in data.splitlines()):
         return True

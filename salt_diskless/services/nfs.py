@@ -94,12 +94,13 @@ def _has(options: str, wanted: str) -> bool:
 
 
 def difference(
-    exports: tuple[Export, ...], platform: Platform
+    exports: tuple[Export, ...], platform: Platform, adopt: Iterable[str] = ()
 ) -> tuple[tree.Difference, dict[str, tree.Content]]:
-    """Return what would change in the file, and its wanted content."""
+    """Return what would change in the file, which may be somebody else's where ``adopt`` has it,
+    and its wanted content."""
     files: dict[str, tree.Content] = {platform.exports_file: text.render(exports)}
     left = tree.leftovers(os.path.dirname(platform.exports_file))
-    return tree.compare(files, left), files
+    return tree.compare(files, left, adopt), files
 
 
 def apply(

@@ -25,7 +25,7 @@ from salt_diskless.image.versions import (
     versions,
 )
 from salt_diskless.platform import Platform
-from salt_diskless.services import answers
+from salt_diskless.services import answers, units
 from salt_diskless.snapshot import entries
 
 #: Stands for the version that a sync would make: only in what test mode tells.
@@ -46,10 +46,11 @@ class Plan:
     files: Mapping[str, tree.Content]
     stale: tuple[str, ...]
     own: tuple[str, ...]
+    adopt: frozenset[str] = frozenset()
 
     def difference(self) -> tree.Difference:
         """Return what stands between the plan and the disk."""
-        return tree.compare(self.files, self.stale, own=self.own)
+        return tree.compare(self.files, self.stale, self.adopt, self.own)
 
 
 def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) -> Plan:
@@ -66,7 +67,7 @@ def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) 
     stale = [path for path in _node_files(f"{root}/{pxelinux.CONFIG}") if path not in files]
     stale += [*_stale_answers(site, platform), *answers.leftovers(platform)]
     own = [path for path in _image_files(f"{root}/{pxelinux.DIRECTORY}") if path not in files]
-    return Plan(files, tuple(stale), tuple(own))
+    return Plan(files, tuple(stale), tuple(own), site.adopt)
 
 
 def node_files(site: Site, platform: Platform) -> Mapping[str, tree.Content]:
@@ -182,6 +183,7 @@ def clean_plan(platform: Platform) -> Plan:
     directory = f"{platform.tftp_root}/{pxelinux.DIRECTORY}"
     stale = [*_node_files(f"{directory}/pxelinux.cfg"), f"{directory}/pxelinux.cfg/default"]
     stale += [answers.path(platform, mac) for mac, _ in answers.given(platform)]
+    stale += [platform.tftp_unit] if platform.tftp_unit else []
     return Plan({}, tuple(stale), tuple(_image_files(directory)))
 
 
@@ -316,7 +318,10 @@ def defaults(platform: Platform) -> dict[str, tree.Content]:
         if not _VERBOSE.search(options):
             options = f"{options} --verbose".strip()
         values = {key: platform.tftp_root, platform.tftp_options_key: options}
-        return {path: tree.with_values(path, values)}
+        files: dict[str, tree.Content] = {path: tree.with_values(path, values)}
+        if platform.tftp_unit:
+            files[platform.tftp_unit] = units.restart_policy("the TFTP daemon")
+        return files
     if platform.tftp_unit:
         command = f"/usr/sbin/in.tftpd --verbose --secure {platform.tftp_root}"
         text = f"[Service]\nExecStart=\nExecStart={command}\n"

@@ -175,7 +175,8 @@ def test_the_daemon_serves_the_tftp_root(salt_call, pillar, root, testmode, list
     before = listing()
     ret = salt_call(pillar, test=testmode).state("diskless_tftp.settings")
     assert (ret.result is None) is testmode, ret.comment
-    assert ret.changes == {"changed": {"files": [str(defaults)]}}
+    unit = pillar["lookup"]["tftp_unit"]
+    assert ret.changes == {"changed": {"files": [str(defaults)]}, "added": {"files": [unit]}}
     assert (listing() == before) is testmode
     if not testmode:
         text = f'TFTP_USERNAME="tftp"\nTFTP_DIRECTORY="{root}"\n'

@@ -1,0 +1,24 @@
+"""systemd drop-ins of the project: a daemon that finds no address at boot is started again."""
+
+from __future__ import annotations
+
+from salt_diskless.tree import header
+
+#: network-online.target is reached when the network service says so, which may be before the
+#: address of the nodes' interface is there: so the start is retried. A unit that systemd made of an
+#: init script remains active when its daemon has ended (RemainAfterExit=yes): nothing restarts it.
+_RESTART = """[Unit]
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+RemainAfterExit=no
+Restart=always
+RestartSec=5
+"""
+
+
+def restart_policy(daemon: str) -> bytes:
+    """Return a drop-in (systemd.unit(5)) that has systemd start a daemon until it runs."""
+    return (header(f"{daemon} starts when its address is there") + _RESTART).encode()
