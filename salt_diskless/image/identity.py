@@ -6,6 +6,7 @@ One table, used for rsync's filter and for the check of the result; the pillar's
 from __future__ import annotations
 
 import fnmatch
+import os
 import stat
 from collections.abc import Iterable, Iterator
 
@@ -125,7 +126,17 @@ def places(tree: str) -> frozenset[str]:
             for directory, (wanted, signs) in used.items()
             if _is_directory(root, directory) and any(root.status(sign) for sign in signs)
         ]
-    return frozenset(EMPTIED).union(*there)
+        paths = frozenset(EMPTIED).union(*there)
+        return frozenset(path for path in paths if not is_behind_link(root, path))
+
+
+def is_behind_link(root: Tree, path: str) -> bool:
+    """Return whether a link is on the way to a path, which may be missing itself."""
+    above = os.path.dirname(path)
+    try:
+        return root.real(above) != above
+    except OSError:
+        return root.status(above) is not None
 
 
 def _is_directory(root: Tree, path: str) -> bool:

@@ -26,7 +26,15 @@ KERNELS = ("/boot", "/lib/modules", "/usr/lib/modules")
 #: Kept as they are, and named where they lead nowhere: a node may mount what they lead to.
 _NAMED = (
     *("/home", "/opt", "/root", "/srv", "/usr/local", "/var/cache", "/var/lib", "/var/log"),
-    *("/var/spool", "/etc/ssh", "/etc/salt", "/etc/initramfs-tools", "/etc/dracut.conf.d"),
+    *(
+        "/var/spool",
+        "/etc/ssh",
+        "/etc/salt",
+        "/etc/salt/minion.d",
+        "/var/lib/systemd",
+        "/etc/initramfs-tools",
+        "/etc/dracut.conf.d",
+    ),
     *("/var/lib/dpkg", "/var/lib/rpm", "/usr/lib/sysimage/rpm"),
 )
 

@@ -194,6 +194,8 @@ def _make_places(root: Tree) -> None:
     wanted = identity.places(root.top)
     for path in identity.PLACES:
         if path not in wanted:
+            if identity.is_behind_link(root, path):
+                continue
             if path != identity.MINION_KEYS or not root.names(path):
                 root.remove(path)
         elif path == identity.MINION_KEYS:
