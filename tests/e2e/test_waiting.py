@@ -18,7 +18,7 @@ def lab() -> Iterator[Lab]:
         pillar = lab.pillar(1)
         pillar["diskless"]["networks"]["lab"]["discovery_range"] = "10.141.2.1-10.141.2.50"
         lab.server.write_pillar(pillar)
-        lab.server.salt("state.apply", "diskless")
+        lab.server.salt_call("state.apply", "diskless")
         yield lab
 
 
@@ -34,11 +34,11 @@ def test_a_waiting_machine_joins_when_it_is_applied(lab: Lab):
         "ip": "10.141.1.2",
     }
     lab.server.write_pillar(pillar)
-    answer = lab.server.salt("state.apply", "diskless")
+    answer = lab.server.salt_call("state.apply", "diskless")
     (told,) = (one for one in answer.values() if one["__id__"] == "diskless answers to machines")
     assert told["changes"] == {"added": {"nodes": NAME}}
     machine.wait_for("this machine is registered: restarting")
     machine.wait_for("login")
     assert machine.run("hostname") == NAME
-    again = lab.server.salt("state.apply", "diskless")
+    again = lab.server.salt_call("state.apply", "diskless")
     assert {one["__id__"] for one in again.values() if one["changes"]} == set()
