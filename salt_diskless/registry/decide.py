@@ -20,6 +20,7 @@ from salt_diskless.cluster.wording import listed as in_words
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.registry.allocate import Allocator
 from salt_diskless.registry.announcement import read
+from salt_diskless.registry.authority import reserved
 from salt_diskless.registry.listed import Listed, listed
 from salt_diskless.registry.origin import Origin
 from salt_diskless.registry.store import Machine, RegisteredNode, Store, Transaction
@@ -435,6 +436,13 @@ class Desk:
             raise DisklessError(
                 f"nodes: found {len(names)} with these; give at most {MOST_NODES} in all"
             )
+        minions = reserved(self.cluster)
+        for node in new:
+            if node.name.lower() in minions:
+                raise DisklessError(
+                    f"name: found {node.name}, the minion id of a boot server or a golden machine; "
+                    "give the node a name of its own"
+                )
         taken = {node.name.lower() for node in new}
         old = [node for node in tx.near(new) if node.name.lower() not in taken]
         for node in old:

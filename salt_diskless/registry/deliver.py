@@ -148,8 +148,11 @@ def apply_rules(store: Store, desk: Desk) -> None:
 
 
 def _sift(store: Store, desk: Desk) -> None:
-    networks = desk.cluster.networks.values()
-    pools = [net.discovery_range for net in networks if net.discovery_range is not None]
+    pools = [
+        (net.server, net.discovery_range)
+        for net in desk.cluster.networks.values()
+        if net.discovery_range is not None
+    ]
     with store.write() as tx:
         for machine in tx.machines("pending"):
             name = desk.listed.macs.get(machine.mac)
@@ -160,7 +163,9 @@ def _sift(store: Store, desk: Desk) -> None:
             if machine.server is not None and machine.server not in desk.cluster.servers:
                 log.warning("diskless: %s: %s is no boot server", machine.mac, machine.server)
                 tx.unclaim(machine.mac, "server")
-            if machine.ip is not None and not any(machine.ip in pool for pool in pools):
+            # A boot server lends addresses of its own networks only.
+            lent = [pool for server, pool in pools if machine.server in (None, server)]
+            if machine.ip is not None and not any(machine.ip in pool for pool in lent):
                 log.warning("diskless: %s: nobody lent it %s", machine.mac, machine.ip)
                 tx.unclaim(machine.mac, "ip")
 

@@ -12,13 +12,14 @@ from ClusterShell.NodeSet import NodeSetException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_diskless.cluster import parse
+from salt_diskless.cluster import DisklessError, parse
 from salt_diskless.cluster.ranges import expand, fold
 from salt_diskless.power.remote import Servers
-from salt_diskless.registry import answers, authority
+from salt_diskless.registry import answers, authority, deliver
 from salt_diskless.registry.answers import Answer
 from salt_diskless.registry.authority import Authority
-from tests.unit.registry import PILLAR
+from salt_diskless.registry.decide import Wish
+from tests.unit.registry import PILLAR, announce, content, desk, mac, of
 
 KEY = (
     "-----BEGIN PUBLIC KEY-----\n"
@@ -240,3 +241,28 @@ def test_a_server_switches_no_node_of_another_server():
     assert {*found} == {"node003", "node004"}
     assert any("'far1'" in doubt for doubt in servers.doubts)
     assert any("'boss'" in doubt for doubt in servers.doubts)
+
+
+# -- what the registry takes in -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["boot1", "boot2", "BOOT2", "golden1"])
+def test_no_node_is_accepted_as_another_minion(tmp_path, name):
+    images = {"debian": {"location": "/diskless/debian", "source": {"minion": "golden1"}}}
+    store = of(tmp_path)
+    announce(store, 1)
+    before = content(store)
+    with pytest.raises(DisklessError, match=r"boot server|golden machine"):
+        desk(store, images=images).accept([Wish(mac(1), (name,), None, "compute")])
+    assert content(store) == before
+
+
+def test_a_boot_server_lends_addresses_of_its_own_networks(tmp_path):
+    store = of(tmp_path)
+    for number, server in ((1, "boot1"), (2, "boot2"), (3, None)):
+        own = {"server": server} if server else {}
+        announce(store, number, ip="10.8.226.201", **own)
+    deliver.apply_rules(store, desk(store))
+    with store.read() as tx:
+        found = {machine.mac: machine.ip for machine in tx.machines()}
+    assert found == {mac(1): None, mac(2): "10.8.226.201", mac(3): "10.8.226.201"}
