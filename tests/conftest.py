@@ -18,7 +18,7 @@ for handler in logging.root.handlers[:]:
 logging.raiseExceptions = False
 
 # A boot server refuses images below /tmp, where pytest has its directories by default.
-_TEMPORARY = "/var/lib/dl-tests"
+_TEMPORARY = "/srv/dl"
 os.makedirs(_TEMPORARY, exist_ok=True)
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _TEMPORARY)
 

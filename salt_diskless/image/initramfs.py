@@ -77,11 +77,11 @@ class _InitramfsTools:
     def script(self, root: str, release: str, target: str) -> str:
         # The tree's configuration, with the settings that would make no initramfs for a node.
         return f"""
-mkdir {root}{_SETTINGS}
-printf '%s' {shlex.quote(_INITRAMFS_TOOLS_SETTINGS)} >{root}{_SETTINGS}.conf
+mkdir -p {root}{_SETTINGS}/conf.d
 chroot {root} sh -c '
     [ ! -d /etc/initramfs-tools ] || cp -a /etc/initramfs-tools/. {_SETTINGS}
-    mkdir -p {_SETTINGS}/conf.d && mv {_SETTINGS}.conf {_SETTINGS}/conf.d/zzz-salt-diskless'
+    printf "%s" "$1" >{_SETTINGS}/conf.d/zzz-salt-diskless
+' sh {shlex.quote(_INITRAMFS_TOOLS_SETTINGS)}
 chroot {root} mkinitramfs -o {target} -d {_SETTINGS} {release} >&2
 chroot {root} sh -c 'command -v lsinitramfs' >&2 || exit 0
 exec chroot {root} lsinitramfs {target}

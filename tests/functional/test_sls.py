@@ -244,7 +244,7 @@ def test_an_orchestrate_of_a_change_in_place_has_nothing_to_publish(compiled, pi
 @pytest.mark.parametrize(
     ("beside", "says"),
     [
-        ({"live": "yes"}, "live: found 'yes'; give true or false"),
+        ({"live": "yes"}, "live: found 'yes'; give True or False"),
         ({"live": True}, "diskless:images:tiny:live: found false; set it to true"),
         ({"live": True, "image": "tiny"}, "diskless:images:tiny:live: found false; set it to true"),
     ],
