@@ -324,7 +324,8 @@ def _not_written(path: str, err: OSError) -> DisklessError:
 
 def _remove(paths: Sequence[str], own_below: str | None) -> None:
     """Remove files, and the directories below ``own_below`` that they leave empty."""
-    for path in paths:
+    # The marker of a directory goes last: without it a run after a crash would not know the others.
+    for path in sorted(paths, key=lambda path: os.path.basename(path) == f".{MARK}"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     if own_below is None:
@@ -335,6 +336,14 @@ def _remove(paths: Sequence[str], own_below: str | None) -> None:
         if directory.startswith(own_below):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
+
+
+def remove_empty(directory: str) -> None:
+    """Remove a directory of the project and those below it, where they are empty: a run that was
+    killed may have removed the files and not the directories."""
+    for place, _, _ in os.walk(directory, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(place)
 
 
 def _copied(path: str, content: Copy) -> bool | None:

@@ -149,8 +149,10 @@ def clean(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_tftp.clean test=True
     """
-    plan = tftp.clean_plan(names := adapter.platform(__grains__, __pillar__))
-    difference = plan.difference()
-    if not test:
-        tree.apply(difference, {}, own_below=tftp.directory(names))
+    with nodes.alone(test):
+        plan = tftp.clean_plan(names := adapter.platform(__grains__, __pillar__))
+        difference = plan.difference()
+        if not test:
+            tree.apply(difference, {}, own_below=tftp.directory(names))
+            tree.remove_empty(tftp.directory(names))
     return tftp.folded(adapter.site(__pillar__, __opts__), difference, names)
