@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from salt_diskless import adapter
+from salt_diskless import adapter, preflight
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
@@ -78,6 +78,7 @@ def sync(
         salt-call diskless_image.sync rhel5compute
     """
     site, done = adapter.site(__pillar__, __opts__), {}
+    preflight.require_paths(site, adapter.platform(__grains__, __pillar__))
     images = _images(name)
     if live and name is None:
         images = [image for image in images if image.live]

@@ -30,6 +30,15 @@ def problems(site: Site, platform: Platform, cluster: Cluster | None = None) -> 
 
 def require(site: Site, platform: Platform, cluster: Cluster | None = None) -> None:
     """Raise :class:`ClusterError` with every problem that :func:`problems` returns."""
-    wrong = problems(site, platform, cluster)
+    _refuse(problems(site, platform, cluster))
+
+
+def require_paths(site: Site, platform: Platform) -> None:
+    """Raise :class:`ClusterError` where an image or another path of the pillar leads into something
+    that is not the project's."""
+    _refuse([*paths.problems(site, platform)])
+
+
+def _refuse(wrong: list[Problem]) -> None:
     if wrong:
         raise ClusterError(wrong, "on this boot server")

@@ -155,7 +155,11 @@ def test_a_directory_with_other_things_is_refused(
             path.touch()
     before = listing()
     says = f"{location}, which has "
-    assert says in refused(salt_call(pillar, test=testmode))
+    call = salt_call(pillar, test=testmode)
+    assert says in refused(call)
+    with pytest.raises(CommandExecutionError, match="which has"):
+        call.modules["diskless_image.sync"](test=testmode)
+    assert call.state("diskless_image.synced").result is False
     assert listing() == before
 
 
