@@ -80,6 +80,8 @@ def apply(change: tree.Difference, files: Mapping[str, tree.Content], platform: 
             tree.apply(tree.Difference(added=key), files)
             others = tuple(path for path in new if path not in key)
             tree.apply(replace(change, added=others, changed=()), files, checked)
+    else:
+        restarts.drop_stale(platform.dhcp_service)
     _settle(platform)
 
 

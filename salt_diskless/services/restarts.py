@@ -81,6 +81,12 @@ def clear(service: str) -> None:
         os.unlink(_path(service))
 
 
+def drop_stale(service: str) -> None:
+    """Forget a note of an invocation that does not run any more."""
+    if os.path.lexists(_path(service)) and not is_pending(service):
+        clear(service)
+
+
 def restart(service: str) -> None:
     """Restart a service and forget that it needs it; who calls holds the lock of the writers.
 
@@ -122,6 +128,8 @@ def settle(
     if change and not test:
         with changing(service):
             tree.apply(change, files)
+    elif not test:
+        drop_stale(service)
     return changes
 
 
