@@ -50,11 +50,11 @@ def progress(names):
     return {name: {"stage": "up", "since": 1.0, "rm": "-rf"} for name in [*names, "far001"]}
 
 
-def reject(macs):
+def reject(macs, number=None):
     raise Exception("\\x1b]0;title\\x07" + "y" * 1000000)
 
 
-def forget(macs):
+def forget(macs, number=None):
     return 7
 """
 STATUS = """

@@ -48,11 +48,11 @@ def remove(names, number=None):
     return _told("remove", names)
 
 
-def reject(macs):
+def reject(macs, number=None):
     return _told("reject", macs)
 
 
-def forget(macs):
+def forget(macs, number=None):
     return _told("forget", macs)
 """
 
