@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from salt_diskless import adapter, tree
@@ -139,9 +140,12 @@ def clean(test: bool = False) -> dict[str, Any]:
         salt-call diskless_nfs.clean test=True
     """
     names = adapter.platform(__grains__, __pillar__)
-    with nodes.alone(test):
+    was_pending = exportfs.is_pending()
+    # Noted before the file goes, so that a run that is killed then is followed by another read.
+    note = contextlib.nullcontext() if test else exportfs.pending()
+    with nodes.alone(test), note:
         removed: dict[str, Any] = {**tree.clean([names.exports_file, names.nfs_settings], test)}
-        if (removed or exportfs.is_pending()) and not test:
+        if (removed or was_pending) and not test:
             warnings = nfs.reread(names)
             removed |= {"warnings": [*warnings]} if warnings else {}
         return removed
