@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from salt_diskless.cluster import DisklessError
@@ -168,6 +168,19 @@ _SUSE = replace(
     tftp_root="/srv/tftpboot",
     nfs_packages=("nfs-kernel-server",),
 )
+
+
+def from_dict(names: Mapping[str, Any]) -> Platform:
+    """Return the names that :meth:`Platform.as_dict` has made a plain dict of; a name that this
+    version of the software has and that one had not is Debian's."""
+    known = {field.name for field in fields(Platform)}
+    over: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in names.items()
+        if key in known
+    }
+    return replace(_DEBIAN, **over)
+
 
 #: By the grain ``os_family`` (Ubuntu's is Debian).
 PLATFORMS: Mapping[str, Platform] = {"Debian": _DEBIAN, "RedHat": _REDHAT, "Suse": _SUSE}

@@ -151,10 +151,10 @@ def leaving(site: Site) -> frozenset[str]:
     )
 
 
-def clean(site: Site, *, test: bool = False) -> dict[str, object]:
-    """Remove every swap file, and return the changes; ``test`` touches nothing."""
+def clean(images: Iterable[Image], *, test: bool = False) -> dict[str, object]:
+    """Remove every swap file of images, and return the changes; ``test`` touches nothing."""
     removed = []
-    for image in site.images.values():
+    for image in images:
         base, names = directory(image), list(_directories(image))
         removed += names
         if test or not os.path.isdir(base):

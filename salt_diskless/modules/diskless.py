@@ -17,7 +17,9 @@ from salt_diskless.cluster.ranges import filled, fold
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
-from salt_diskless.services import export_listing, nfs, nodes, restarts, runs, tftp
+from salt_diskless.platform import from_dict as platform_from
+from salt_diskless.services import cleaning, export_listing, nfs, nodes, restarts, runs, tftp
+from salt_diskless.state import originals
 from salt_diskless.watch import progress
 
 if TYPE_CHECKING:
@@ -234,6 +236,65 @@ def restart(service: str, test: bool = False) -> dict[str, Any]:
         if not test:
             restarts.restart(service)
         return {"restarted": service}
+
+
+@adapter.execution
+def record(test: bool = False) -> dict[str, Any]:
+    """
+    Record how the services of a boot server are, and what this distribution calls its files, unless
+    that was recorded before: ``diskless.clean`` puts it back. ``state.apply diskless`` calls it
+    before anything is changed.
+
+    test
+        Touch nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.record
+    """
+    names, here = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+    with nodes.alone(test):
+        if not test:
+            known = originals.services()
+            new = [name for name in cleaning.service_names(names) if name not in known]
+            originals.keep_services(map(cleaning.state_of, new))
+            originals.keep_layout(
+                names.as_dict(), [image.location for image in here.images.values()]
+            )
+    return {}
+
+
+@adapter.execution
+def clean(test: bool = False) -> dict[str, Any]:
+    """
+    Have this machine be no boot server any more, and return the changes: files that the project
+    wrote are removed, files that it replaced are restored, and services are enabled and run as they
+    were before. A file that somebody has changed since is ``kept``, with the reason. Images,
+    snapshots and packages stay. It needs no pillar: it goes by what was recorded on this machine.
+
+    test
+        Touch nothing, and return what would change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call diskless.clean
+    """
+    layouts = [(platform_from(names), there) for names, there in originals.layouts()]
+    try:
+        names, here = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
+        layouts.insert(0, (names, [image.location for image in here.images.values()]))
+    except DisklessError as err:
+        if not layouts:
+            raise DisklessError(
+                "found no record of a boot server on this machine, and a pillar that names none: "
+                f"there is nothing to clean, or its pillar has to be put right first: {err}"
+            ) from err
+    with nodes.alone(test):
+        return cleaning.clean(layouts, test)
 
 
 def version() -> str:

@@ -10,7 +10,7 @@ from salt_diskless.boot import dhcpd as text
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import natural
-from salt_diskless.services import dhcpd, nodes, runs, told
+from salt_diskless.services import cleaning, dhcpd, nodes, runs, told
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -122,8 +122,7 @@ def clean(test: bool = False) -> dict[str, Any]:
     names = adapter.platform(__grains__, __pillar__)
     if not test:
         told.note_registry(False)
-    units = [names.dhcp_unit] if names.dhcp_unit else []
-    return tree.clean([names.dhcp_config, names.key_file, *units], test)
+    return tree.clean(cleaning.dhcpd_files(names), test)
 
 
 __func_alias__ = {"apply_": "apply"}

@@ -84,4 +84,4 @@ def clean(test: bool = False) -> dict[str, Any]:
 
         salt-call diskless_swap.clean test=True
     """
-    return swapfiles.clean(adapter.site(__pillar__, __opts__), test=test)
+    return swapfiles.clean(adapter.site(__pillar__, __opts__).images.values(), test=test)

@@ -89,6 +89,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
         changes = tftp.folded(site, difference, names)
         if not test:
             runs.take_turn(__context__, difference)
+            tftp.keep_originals(plan, difference, names)
             tree.apply(difference, plan.files, own_below=tftp.directory(names))
         return changes
 

@@ -18,6 +18,7 @@ from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
 from salt_diskless.services import omapi, restarts, units
+from salt_diskless.state import originals
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def apply(change: tree.Difference, files: Mapping[str, tree.Content], platform: 
             check(path)
 
     if change:
+        originals.keep_files(files)
         with restarts.changing(platform.dhcp_service):
             # The configuration includes it.
             new = (*change.added, *change.changed)

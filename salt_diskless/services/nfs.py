@@ -18,6 +18,7 @@ from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
 from salt_diskless.services import exportfs
+from salt_diskless.state import originals
 
 #: exportfs's table of what is exported now: exportfs(8), FILES.
 TABLE = "/var/lib/nfs/etab"
@@ -120,6 +121,8 @@ def apply(
     """
     path = platform.exports_file
     before = tree.read(path)
+    if change:
+        originals.keep_files(files)
     tree.apply(change, files)
     try:
         messages = exportfs.reread(path, {export.path for export in exports})

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from salt_diskless import tree
 from salt_diskless.cluster import DisklessError
 from salt_diskless.command import CommandFailed, run
+from salt_diskless.state import originals
 
 #: In a note: the write is not finished, so any invocation may have the old configuration.
 _ANY = "*"
@@ -126,6 +127,7 @@ def settle(
     if is_pending(service):
         changes["outdated"] = service
     if change and not test:
+        originals.keep_files(files)
         with changing(service):
             tree.apply(change, files)
     elif not test:

@@ -27,6 +27,7 @@ from salt_diskless.image.versions import (
 from salt_diskless.platform import Platform
 from salt_diskless.services import answers, units
 from salt_diskless.snapshot import entries
+from salt_diskless.state import originals
 
 #: Stands for the version that a sync would make: only in what test mode tells.
 NEXT_VERSION = "next"
@@ -244,6 +245,19 @@ def _roots(site: Site, there: Mapping[tuple[str, str], Version]) -> Roots:
             keeping |= {image.name for entry in entries.custom(image) if entry.how == "persistent"}
     files = {key: version.squashfs for key, version in there.items() if version.squashfs}
     return Roots(files, frozenset(keeping))
+
+
+def keep_originals(plan: Plan, difference: tree.Difference, platform: Platform) -> None:
+    """Record what is in the place of the loader, of its modules and of files that are adopted,
+    before they are written. All other files are known by their mark or their directory."""
+    new = {*difference.added, *difference.changed}
+    files = {path: content for path, content in _loader(platform, True) if path in new}
+    adopted = {path: plan.files[path] for path in plan.adopt & {*difference.changed}}
+    if adopted:
+        originals.keep_files(adopted)
+    if files:
+        default = tree.read(f"{platform.tftp_root}/{pxelinux.CONFIG}/default")
+        originals.keep_files(files, configured=tree.is_marked(default or b""))
 
 
 def _loader(platform: Platform, strict: bool) -> Iterator[tuple[str, tree.Content]]:

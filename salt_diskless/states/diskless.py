@@ -46,6 +46,33 @@ def valid(
     return {"name": name, "result": not problem, "changes": {}, "comment": comment}
 
 
+def recorded(name: str) -> dict[str, Any]:
+    """
+    Record how this machine is before the project changes it, unless that was recorded before.
+
+    name
+        Names the state only.
+    """
+    return adapter.state(name, __opts__["test"], __salt__["diskless.record"], "what was here")
+
+
+def cleaned(name: str) -> dict[str, Any]:
+    """
+    Put back what was on this machine before the project changed it; it needs no pillar.
+
+    name
+        Names the state only.
+    """
+    ret = adapter.state(name, __opts__["test"], __salt__["diskless.clean"], "this boot server")
+    if ret["result"] is not False:
+        ret["comment"] = (
+            "What was here before "
+            + ("would be" if __opts__["test"] and ret["changes"] else "is")
+            + " back; images, snapshots and packages stay"
+        )
+    return ret
+
+
 def current(name: str) -> dict[str, Any]:
     """
     Have a service run with the configuration that is on the disk.

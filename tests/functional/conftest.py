@@ -18,6 +18,7 @@ import salt.config
 import salt.loader
 
 from salt_diskless.services import told
+from salt_diskless.state import originals
 from tests.conftest import CHECKOUT, private_network
 
 
@@ -29,10 +30,11 @@ def own_machine(private_mounts: None) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_told(own_machine: None) -> Iterator[None]:
-    """No registry has told this machine anything before."""
+    """No registry has told this machine anything before, and nothing was recorded on it."""
     yield
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(told.PATH)
+    for path in (told.PATH, originals.DATABASE):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 class SaltCall:
