@@ -41,7 +41,8 @@ def test_a_snapshot_of_the_default_entries_is_smaller_than_a_megabyte(lab: Lab, 
 
 def test_clean_takes_the_configuration_away_and_apply_brings_it_back(lab: Lab, crowd: list[Node]):
     lab.server.salt_call("state.apply", "diskless.clean")
-    assert not lab.server.path("/etc/dhcp/dhcpd.conf").exists()
+    # The package's own is back.
+    assert "salt-diskless" not in lab.server.path("/etc/dhcp/dhcpd.conf").read_text()
     assert not lab.server.path("/etc/exports.d/diskless.exports").exists()
     assert not lab.server.path("/srv/tftp/linux-install/pxelinux.cfg").exists()
     active = lab.server.run("systemctl", "is-active", "isc-dhcp-server", "tftpd-hpa", check=False)

@@ -69,7 +69,9 @@ def compiled(tmp_path: pathlib.Path, pillar: dict) -> Callable[..., list[dict]]:
             (tmp_path / name).mkdir(exist_ok=True)
         for name, text in (modules or {}).items():
             (tmp_path / f"modules/{name}.py").write_text(text)
-        known = {key: value for key, value in pillar.items() if key != "lookup"}
+        # The machine's own dhcpd.conf is a foreign one to another distribution.
+        lookup = {"dhcp_config": str(tmp_path / "etc/dhcp/dhcpd.conf")}
+        known = {**pillar, "lookup": lookup}
         (tmp_path / "pillar/top.sls").write_text("base: {'*': [cluster]}\n")
         (tmp_path / "pillar/cluster.sls").write_text(json.dumps({"diskless": known, **beside}))
         (tmp_path / "conf/minion").write_text(
@@ -283,7 +285,7 @@ def test_with_selinux_booleans_and_labels_are_set_and_it_stays_on(compiled):
 def test_with_firewalld_the_nodes_zone_lets_the_boot_services_in(compiled):
     fakes = {"fake_firewalld": _FIREWALLD, "fake_service": _SERVICE, "fake_cmd": _CMD}
     states = compiled("diskless.firewall", {"os_family": "RedHat"}, fakes)
-    _, zone = states
+    _, _, zone = states
     assert (zone["state"], zone["fun"], zone["name"]) == ("firewalld", "present", "nodes")
     assert zone["services"] == ["dhcp", "tftp", "nfs", "mountd", "rpc-bind"]
     assert zone["prune_services"] is False

@@ -105,7 +105,7 @@ def test_the_backend_serves_the_sls(call, cluster):
     assert {"diskless images", "diskless tftp root", "diskless dhcpd service"} <= set(shown)
     assert shown["diskless dhcpd packages"]["pkg"][0]["pkgs"] == ["isc-dhcp-server"]
     clean = call("state.show_sls", "diskless.clean").data
-    assert "diskless nfs exports" in clean
+    assert {"diskless boot server", "diskless discovery beacon"} <= set(clean)
 
 
 def test_each_environment_has_the_sls(call, cluster):
