@@ -260,6 +260,8 @@ class _Build:
                     source=source,
                     exclude=tuple(image.exclude),
                     scrub=tuple(image.scrub),
+                    keep=tuple(image.keep),
+                    fstab=tuple(image.fstab),
                     kernel=image.kernel,
                     initramfs=image.initramfs,
                     packages=tuple(image.packages),

@@ -137,6 +137,10 @@ class Image:
     scrub
         What is the golden node's alone, beside what the project knows of: left out, and looked for
         in the new version.
+    keep
+        Patterns of what is taken although the project's table leaves it out.
+    fstab
+        Mount points of the golden node's fstab whose lines nodes have too, and whole lines.
     kernel
         The release of the kernel that its nodes boot; None is the newest one in it.
     initramfs
@@ -155,6 +159,8 @@ class Image:
     source: Source | None
     exclude: tuple[str, ...] = ()
     scrub: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    fstab: tuple[str, ...] = ()
     kernel: str | None = None
     initramfs: str | None = None
     packages: tuple[str, ...] = ()

@@ -33,6 +33,12 @@ _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _CONSOLE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}(?:,[0-9]{3,7}(?:[neo](?:[78]r?)?)?)?")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._+@:-]+)+")
 _SCRUB = re.compile(r"(?:/(?!\.\.?(?:/|$)|[^/]*\*\*)[A-Za-z0-9._+@:*?-]+)+")
+_FSTAB_WORD = r"[A-Za-z0-9._+@:,=/%~^#\[\]\\-]+"
+#: A mount point; or fstab(5): what, where, type, and perhaps options and two numbers.
+_FSTAB = re.compile(
+    rf"/{_FSTAB_WORD}|{_FSTAB_WORD} +/{_FSTAB_WORD} +[a-z0-9._-]+"
+    rf"(?: +{_FSTAB_WORD}(?: +[0-9]){{0,2}})?"
+)
 _PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]+")
 _KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
@@ -300,6 +306,14 @@ ScrubPath = Annotated[
     str,
     _text("give an absolute path, whose parts may have * and ?, like /etc/krb5.keytab", _SCRUB),
 ]
+FstabLine = Annotated[
+    str,
+    _text(
+        "give a mount point of the golden node's fstab, like /home, or a whole line of a network "
+        "file system, like 10.8.226.2:/home /home nfs rw,_netdev 0 0",
+        _FSTAB,
+    ),
+]
 Package = Annotated[str, _text("give a package's name, like openssh-server", _PACKAGE)]
 Release = Annotated[str, _text("give a kernel's release in quotes, like 6.1.0-28-amd64", _RELEASE)]
 Driver = Annotated[
@@ -415,6 +429,8 @@ class ImageIn(_Strict):
         Annotated[str, _text("give an rsync pattern, like /scratch or *.iso", _PATTERN)]
     ] = []
     scrub: list[ScrubPath] = []
+    keep: list[ScrubPath] = []
+    fstab: list[FstabLine] = []
     kernel: Release | None = None
     initramfs: Literal["dracut", "initramfs-tools"] | None = None
     live: Switch = False

@@ -1,52 +1,25 @@
 """What makes the golden node that one machine: it is left out of every version, and looked for.
 
-One table, used for rsync's filter and for the check of the result; the pillar's ``scrub`` is added.
+The paths are those of :mod:`salt_diskless.image.machine_identity`; the pillar's ``scrub`` is added.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from salt_diskless.files.beneath import Tree
+from salt_diskless.image.machine_identity import LEFT_OUT
+from salt_diskless.image.patterns import Patterns
 
 #: Directories whose content is of this boot only; they are kept, empty, as mount points.
 VOLATILE = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
 
+
 #: What programs still use as names of directories below /run, to where a link there leads. Nodes
 #: whose root is read-only could write nothing into a directory of that name.
 RUNTIME = {"/var/run": "/run", "/var/lock": "/run/lock"}
-
-#: Left out altogether: paths from the image's root, whose parts may have the wildcards * and ?.
-LEFT_OUT = (
-    "/lost+found",
-    "/etc/ssh/ssh_host_*",
-    "/etc/salt/pki",
-    "/etc/salt/minion_id",
-    "/etc/udev/rules.d/70-persistent-net.rules",
-    "/etc/network/interfaces",
-    "/etc/network/interfaces.d/*",
-    "/etc/netplan/*",
-    "/etc/systemd/network/*.network",
-    "/etc/NetworkManager/system-connections/*",
-    "/etc/sysconfig/network-scripts/ifcfg-*",
-    "/etc/sysconfig/network/ifcfg-*",
-    "/var/lib/systemd/random-seed",
-    "/var/lib/systemd/credential.secret",
-    "/var/lib/dbus/machine-id",
-    "/var/lib/dhcp/*.leases",
-    "/var/lib/dhclient/*.leases",
-    "/var/lib/NetworkManager/*.lease",
-    "/var/lib/NetworkManager/secret_key",
-    "/root/.*_history",
-    "/root/.lesshst",
-    "/home/*/.*_history",
-    "/home/*/.lesshst",
-    "/root/.ssh/id_*",
-    "/var/lib/salt-diskless",
-)
 
 #: Left out below a directory that is kept with its subdirectories: files only.
 LOGS = "/var/log"
@@ -65,7 +38,14 @@ HOST_KEYS = frozenset(
 RANDOM_SEED = "/var/lib/systemd/random-seed"
 MINION_ID = "/etc/salt/minion.d/99-diskless-id.conf"
 MINION_KEYS = "/etc/salt/pki"
-PLACES = (*EMPTIED, *sorted(HOST_KEYS), RANDOM_SEED, MINION_ID, MINION_KEYS)
+#: The name by which iSCSI targets know a node, and those by which NVMe targets do.
+ISCSI_NAME = "/etc/iscsi/initiatorname.iscsi"
+NVME_NQN, NVME_ID = "/etc/nvme/hostnqn", "/etc/nvme/hostid"
+STORAGE = (ISCSI_NAME, NVME_NQN, NVME_ID)
+PLACES = (*EMPTIED, *sorted(HOST_KEYS), RANDOM_SEED, *STORAGE, MINION_ID, MINION_KEYS)
+
+#: Nothing of the table is below these, and most files are: rsync need not compare them with it.
+_BULK = ("/usr", "/lib", "/lib64", "/boot")
 
 #: Written anew.
 FSTAB = "/etc/fstab"
@@ -79,32 +59,38 @@ none /var/tmp tmpfs mode=1777,nosuid,nodev 0 0
 """
 
 
-def rsync_filter(scrub: Iterable[str] = ()) -> list[str]:
-    """Return rsync's filter rules (rsync(1), FILTER RULES).
+def rsync_filter(scrub: Iterable[str] = (), keep: Iterable[str] = ()) -> list[str]:
+    """Return rsync's filter rules (rsync(1), FILTER RULES). The first one that matches counts.
 
-    H hides a path at the source, so that one which is at the destination goes; ``-`` also keeps
-    what is at the destination, which is what the project writes there itself.
+    H hides a path at the source, so that one which is at the destination goes, and S shows it;
+    ``-`` also keeps what is at the destination, which is what the project writes there itself.
 
-    scrub
-        What the pillar adds to :data:`LEFT_OUT`.
+    scrub, keep
+        What the pillar adds to the table, and what it takes from it.
     """
     kept = [*(f"{path}/*" for path in (*VOLATILE, *RUNTIME)), FSTAB]
     logs = ["+ /var/log/", "+ /var/log/**/", "H /var/log/**"]
-    hidden = [f"H {path}" for path in (*LEFT_OUT, *scrub)]
+    hidden = [f"H {path}" for path in scrub]
+    hidden += [f"S {path}" for path in keep]
+    hidden += [f"H {path}" for path in LEFT_OUT if path.endswith("/lost+found")]
+    hidden += [f"S {path}/**" for path in _BULK]
+    hidden += [f"H {path}" for path in LEFT_OUT]
     places = [f"- {path}" for path in PLACES]
     return [
         f"--filter={rule}" for rule in (*places, *hidden, *logs, *(f"- {path}" for path in kept))
     ]
 
 
-def found(tree: str, scrub: Iterable[str] = ()) -> list[str]:
+def found(tree: str, scrub: Iterable[str] = (), keep: Iterable[str] = ()) -> list[str]:
     """Return what of the golden node's identity is in a tree, as paths from its root.
 
-    scrub
+    scrub, keep
         As for :func:`rsync_filter`.
     """
     with Tree(tree) as root:
-        left = {path for pattern in (*LEFT_OUT, *scrub) for path in _matching(root, pattern)}
+        patterns = Patterns(root)
+        left = {path for pattern in (*LEFT_OUT, *scrub) for path in patterns.matching(pattern)}
+        left -= {path for pattern in keep for path in patterns.matching(pattern)}
         left -= {path for path in PLACES if _is_empty(root, path)}
         left |= {path for path in EMPTIED if not _is_empty(root, path)}
         if root.is_directory(LOGS):
@@ -118,6 +104,8 @@ def places(tree: str) -> frozenset[str]:
     used = {
         "/etc/ssh": (HOST_KEYS, ("/usr/sbin/sshd", "/etc/ssh/sshd_config")),
         "/var/lib/systemd": ({RANDOM_SEED}, ("/var/lib/systemd",)),
+        "/etc/iscsi": ({ISCSI_NAME}, ("/etc/iscsi",)),
+        "/etc/nvme": ({NVME_NQN, NVME_ID}, ("/etc/nvme",)),
         "/etc/salt": ({MINION_ID, MINION_KEYS}, ("/usr/bin/salt-minion", "/etc/salt/minion")),
     }
     with Tree(tree) as root:
@@ -152,30 +140,6 @@ def _is_empty(root: Tree, path: str) -> bool:
     if stat.S_ISDIR(status.st_mode):
         return not root.names(path)
     return stat.S_ISREG(status.st_mode) and not status.st_size
-
-
-def matching(tree: str, pattern: str) -> Iterator[str]:
-    """Yield the paths of a tree that a pattern stands for, as rsync reads it: a wildcard is also
-    for a name that begins with a dot. Links are followed inside the tree only."""
-    with Tree(tree) as root:
-        yield from _matching(root, pattern)
-
-
-def _matching(root: Tree, pattern: str) -> Iterator[str]:
-    yield from _below(root, "", pattern.split("/")[1:])
-
-
-def _below(root: Tree, above: str, parts: list[str]) -> Iterator[str]:
-    names = [parts[0]]
-    if {"*", "?"} & {*parts[0]}:
-        names = fnmatch.filter(root.names(above), parts[0])
-    for name in names:
-        path = f"{above}/{name}"
-        if len(parts) > 1:
-            if root.is_directory(path):
-                yield from _below(root, path, parts[1:])
-        elif root.status(path) is not None:
-            yield path
 
 
 def _text(path: bytes) -> str:

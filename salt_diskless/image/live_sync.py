@@ -12,15 +12,26 @@ from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image, Node
 from salt_diskless.disk import flush
 from salt_diskless.files.beneath import Tree
-from salt_diskless.image import identity, initramfs, live, rsync, squashfs, staging
+from salt_diskless.image import (
+    identity,
+    initramfs,
+    left_out,
+    live,
+    mounts,
+    notes,
+    rsync,
+    squashfs,
+    staging,
+)
 from salt_diskless.image.kernels import MODULES
 from salt_diskless.image.listing import listing, shown
+from salt_diskless.image.look import of_source, of_tree
 from salt_diskless.image.needs import Need
 from salt_diskless.image.packages import packages
 from salt_diskless.image.progress import Progress
 from salt_diskless.image.serving import choose
 from salt_diskless.image.sources import ImageSource, RsyncSource, source_of
-from salt_diskless.image.sync import Synced, compared, copied, difference, foretold, known
+from salt_diskless.image.sync import Synced, compared, copied, foretold, known, looked, noted
 from salt_diskless.image.versions import (
     Version,
     changing,
@@ -39,6 +50,7 @@ def sync_live(
     nodes: Iterable[Node],
     needs: tuple[Need, ...] = (),
     *,
+    roots: notes.Roots = notes.NOBODY,
     test: bool = False,
     again: bool = False,
     report: Callable[[Progress], None] | None = None,
@@ -61,9 +73,10 @@ def sync_live(
         done = known(image, source, needs, again)
         if done is None or done.changed:
             with source.opened() as opened:
-                done = _changed(image, source, opened, current, held, needs, done, report)
+                done = _changed(image, source, opened, current, held, needs, roots, done, report)
         live.tidy(image)
-    return done
+        newest = latest(image)
+    return done if done.findings or not newest else replace(done, findings=newest.findings or {})
 
 
 def _require_live(image: Image, current: Version) -> None:
@@ -99,21 +112,27 @@ def _changed(
     current: Version,
     held: list[str],
     needs: tuple[Need, ...],
+    roots: notes.Roots,
     done: Synced | None,
     report: Callable[[Progress], None] | None,
 ) -> Synced:
     """Make the version what the source is, where that differs or may."""
-    found = difference(image, opened, held)
-    done = done or compared(image, source, found)
+    seen = looked(image, opened, held)
+    found = seen.found
+    done = done or replace(compared(image, source, found), findings=noted(image, seen))
     if not done.changed:
         if source.mark:
             describe(image, replace(current, mark=source.mark))
         return done
-    tree, sent = copied(image, opened, found, report, held)
+    fstab = left_out.fstab(seen.source)
+    lines = mounts.wanted_lines(image, fstab)
+    tree, sent = copied(image, seen.source, found, report, held)
+    findings = {**of_source(image, seen, fstab), **of_tree(tree)}
+    notes.refuse_secrets(image, findings, roots, "the published version")
     kernels, which = choose(image, tree, needs)
     tool = initramfs.tool_of(image, tree)
     anew = _boots_anew(current, found) or tool != current.initramfs
-    notes = staging.complete(image, tree, kernels, tool, None if anew else current)
+    settled = staging.complete(image, tree, kernels, tool, None if anew else current, lines)
     staging.refuse_identity(image, tree)
     flush([tree])
     now = live.stamp(image, current.name)
@@ -144,12 +163,15 @@ def _changed(
         bytes_total=there.total,
         bytes_new=there.new,
         bytes_sent=sent,
+        findings=findings,
+        fstab=image.fstab,
     )
     describe(image, finished)
     why = f"{current.name} was changed in place: {steps}. {which}; from {source.shown}"
     if steps.left:
         why += f". Left for the next version: {', '.join(map(shown, steps.left[:10]))}"
-    return replace(done, new=current.name, why=". ".join([why, *notes]))
+    why = ". ".join([why, *settled])
+    return replace(done, new=current.name, why=why, findings=findings)
 
 
 #: Below here is what makes an initramfs what it is.
@@ -179,7 +201,7 @@ def freeze(image: Image, files: squashfs.Wanted = frozenset()) -> Synced:
         current = require_published(image)
         if current.changed_live is None:
             why = f"{current.name} has never been changed in place"
-            return Synced(current.name, current.name, False, why)
+            return Synced(current.name, current.name, False, why, current.findings or {})
         if not current.listing:
             raise DisklessError(
                 f"diskless:images:{image.name}: found a change of {current.name} in place that was "
@@ -193,4 +215,5 @@ def freeze(image: Image, files: squashfs.Wanted = frozenset()) -> Synced:
         name = staging.become_version(image, frozen, current)
         squashfs.have(image, find(image, name), files)
         publish(image, name)
-    return Synced(current.name, name, True, f"{current.name} as it was changed in place")
+    why = f"{current.name} as it was changed in place"
+    return Synced(current.name, name, True, why, current.findings or {})

@@ -8,7 +8,7 @@ from functools import cache
 
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.image import initramfs
+from salt_diskless.image import initramfs, notes
 from salt_diskless.image.versions import Version
 
 #: What every node mounts its root with; and what a version of NFS needs beside that.
@@ -66,6 +66,15 @@ def needs_of(site: Site, image: Image) -> tuple[Need, ...]:
     return tuple(Need(*need, tuple(names)) for need, names in found.items())
 
 
+def roots_of(site: Site, image: Image) -> dict[str, tuple[str, ...]]:
+    """Return each root mode with the nodes that boot an image's next version in it."""
+    found: dict[str, list[str]] = {}
+    for settings, names in site.settings_of(image):
+        if settings.version is None:
+            found.setdefault(settings.root, []).extend(names)
+    return {root: tuple(names) for root, names in found.items()}
+
+
 def check_versions(
     site: Site, booted: Mapping[str, str], there: Mapping[tuple[str, str], Version]
 ) -> None:
@@ -93,6 +102,10 @@ def check_versions(
                     f"one of these, or {'leave version out' if settings.version else way}"
                 )
                 problems.setdefault(("kernel", problem), []).extend(names)
+            if settings.root == "ram":
+                notes.refuse_secrets(
+                    image, version.findings or {}, {"ram": tuple(names)}, f"version {name}"
+                )
             if settings.root == "ram" and (why := no_client(version.path, version.initramfs)):
                 problems.setdefault(("root", f"found ram; {whose} {why}"), []).extend(names)
     if problems:

@@ -34,6 +34,8 @@ _COMMON = (
 #: A line of what differs (rsync(1), --itemize-changes, and the format below): what happens, to a
 #: file or another type, its size, its name. The root itself is no difference.
 _ITEM = re.compile(r"([<>ch.*])(\S)(\S*) +(\d+) (?!\./$)(.+)", re.DOTALL)
+#: How it names a mount point (rsync(1), --info=mount).
+_MOUNT = re.compile(r"\[\w+\] skipping mount-point dir (.+)")
 #: How rsync shows a byte that cannot be printed (rsync(1), --8-bit-output).
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 #: What files are rounded up to on most file systems.
@@ -92,12 +94,15 @@ class Difference:
         Those of them that the tree has not.
     links
         Whether one of them is to be a hard link of another path.
+    mounts
+        Where other file systems are mounted in the source, those that are taken among them.
     """
 
     paths: tuple[str, ...]
     bytes: int
     new: frozenset[str]
     links: bool
+    mounts: tuple[str, ...] = ()
 
 
 def name(path: str) -> bytes:
@@ -120,9 +125,15 @@ def difference(
         Paths of it whose lack in the source is no difference.
     """
     more = ["--dry-run", "--itemize-changes", "--out-format=%i %l %n", "--omit-dir-times"]
+    # Twice: the mount points are left out too, and so are named.
+    more += ["--one-file-system", "--info=mount"]
     paths, total, new, links = [], 0, set(), False
-    for line in _rsync(image, source, tree, more, own, kept).splitlines():
+    lines = _rsync(image, source, tree, more, own, kept).splitlines()
+    mounts = {f"/{match[1]}" for match in map(_MOUNT.fullmatch, lines) if match}
+    for line in lines:
         match = _ITEM.fullmatch(line)
+        if match is not None and match[1] == "*" and "/" + match[5].rstrip("/") in mounts:
+            continue
         if match is None or "/" + match[5].rstrip("/") in (*identity.VOLATILE, *identity.RUNTIME):
             continue
         paths.append("/" + match[5].rstrip("/"))
@@ -131,7 +142,7 @@ def difference(
         if "+" in match[3]:
             new.add(paths[-1])
         links = links or match[1] == "h"
-    return Difference(tuple(paths), total, frozenset(new), links)
+    return Difference(tuple(paths), total, frozenset(new), links, tuple(sorted(mounts)))
 
 
 def _on_disk(source: RsyncSource, path: str, size: int) -> int:
@@ -158,7 +169,8 @@ def _rsync(
     argv += [f"--filter=- {path}" for path in own]
     argv += [f"--filter=P {path}" for path in sorted({*kept, *_above([*own, *kept])})]
     argv += [f"--filter=H {pattern}" for pattern in image.exclude]
-    argv += [*identity.rsync_filter(image.scrub), "--", source.location, f"{destination}/"]
+    argv += identity.rsync_filter(image.scrub, image.keep)
+    argv += [*source.arguments, f"{destination}/"]
     try:
         return run(argv, ok=_OK, ends_with_us=True, each=each).stdout
     except CommandFailed as err:

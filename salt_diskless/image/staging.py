@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.disk import flush
 from salt_diskless.files.beneath import Tree
-from salt_diskless.image import identity, initramfs, links, rsync
+from salt_diskless.image import identity, initramfs, links, mounts, rsync
 from salt_diskless.image.listing import listing
 from salt_diskless.image.packages import packages
 from salt_diskless.image.rsync import Difference
@@ -156,6 +156,7 @@ def complete(
     kernels: Mapping[str, Served],
     tool: str,
     built: Version | None = None,
+    fstab: Sequence[str] = (),
 ) -> list[str]:
     """Make the copy bootable: mount points, identity's empty files, fstab, scripts, initramfs.
     Return sentences that name the links that were replaced, or lead nowhere.
@@ -165,12 +166,17 @@ def complete(
     built
         A version whose initramfs is taken where it is for the same kernel with the same modules;
         None has each built anew.
+    fstab
+        The lines that its fstab has beside the project's own.
     """
     with Tree(staging) as root:
         try:
             notes = links.settle(root)
             _make_places(root)
-            root.write(identity.FSTAB, identity.FSTAB_TEXT.encode(), 0o644)
+            text = identity.FSTAB_TEXT + "".join(f"{line}\n" for line in fstab)
+            root.write(identity.FSTAB, text.encode(), 0o644)
+            for line in mounts.fstab("\n".join(fstab)):
+                root.make_directory(line.where)
             for file in node.files(tool):
                 root.write(file.path, file.content, file.mode)
             for release, kernel in kernels.items():
@@ -206,7 +212,7 @@ def _make_places(root: Tree) -> None:
 
 def refuse_identity(image: Image, staging: str) -> None:
     """Raise :class:`DisklessError` for what of the golden node's identity is left."""
-    left = identity.found(staging, image.scrub)
+    left = identity.found(staging, image.scrub, image.keep)
     if left:
         raise DisklessError(
             f"diskless:images:{image.name}: found the golden node's identity in the new version, "

@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from salt_diskless import node
 from salt_diskless.cluster import Image
 from salt_diskless.files.beneath import Tree
-from salt_diskless.image import initramfs, links, rsync, space, squashfs, staging
+from salt_diskless.image import (
+    initramfs,
+    left_out,
+    links,
+    mounts,
+    notes,
+    rsync,
+    space,
+    squashfs,
+    staging,
+)
+from salt_diskless.image.look import Seen, look, of_source, of_tree
 from salt_diskless.image.needs import Need
 from salt_diskless.image.progress import Progress
 from salt_diskless.image.serving import choose, unserved
@@ -39,12 +50,16 @@ class Synced:
         Whether there is a new version, or would be.
     why
         Sentences: what differs, and which kernel.
+    findings
+        What the newest version leaves out, replaces or cannot keep
+        (:mod:`salt_diskless.image.notes`).
     """
 
     old: str | None
     new: str | None
     changed: bool
     why: str
+    findings: notes.Findings = field(default_factory=dict)
 
 
 def sync(
@@ -52,6 +67,7 @@ def sync(
     needs: tuple[Need, ...] = (),
     *,
     files: squashfs.Wanted = frozenset(),
+    roots: notes.Roots = notes.NOBODY,
     publishes: bool = True,
     test: bool = False,
     again: bool = False,
@@ -64,6 +80,8 @@ def sync(
         What its nodes need of the kernels that they boot.
     files
         Which versions its nodes boot as one file: :func:`salt_diskless.image.squashfs.wanted`.
+    roots
+        Which nodes boot it in which root mode: :func:`salt_diskless.image.needs.roots_of`.
     publishes
         Whether the new version is published; a newest version that never was waits for somebody
         who does.
@@ -81,21 +99,21 @@ def sync(
     if image.source is None and current is not None:
         stays = Synced(current.name, current.name, False, "it has no source, so it stays")
         with contextlib.nullcontext() if test else changing(image):
-            return _with_files(image, files, publishes, stays, test)
+            return _finished(image, files, roots, publishes, stays, test)
     source = source_of(image)
     if test:
         would = foretold(image, source, needs, again)
         newest = latest(image)
         if publishes and not would.changed and newest is not None and newest.published_at is None:
             return differs(image, f"{newest.name} is complete, but was never published")
-        return would if would.changed else _with_files(image, files, publishes, would, test)
+        return would if would.changed else _finished(image, files, roots, publishes, would, test)
     with changing(image):
         staging.drop_incomplete(image)
         done = known(image, source, needs, again)
         if done is None or done.changed:
             with source.opened() as opened:
-                done = _taken(image, source, opened, done, needs, report)
-        done = _with_files(image, files, publishes, done, test)
+                done = _taken(image, source, opened, done, needs, roots, report)
+        done = _finished(image, files, roots, publishes, done, test)
         newest = latest(image)
         if publishes and newest is not None and newest.published_at is None:
             publish(image, newest.name)
@@ -103,19 +121,39 @@ def sync(
         return done
 
 
-def _with_files(
-    image: Image, files: squashfs.Wanted, publishes: bool, done: Synced, test: bool
+def _finished(
+    image: Image,
+    files: squashfs.Wanted,
+    roots: notes.Roots,
+    publishes: bool,
+    done: Synced,
+    test: bool,
 ) -> Synced:
-    """Make the files that nodes boot and that are missing, before their version is published."""
+    """Make the files that nodes boot and that are missing, before their version is published, and
+    return what is to be said of the newest version."""
+    done = _with_findings(image, done, test)
     lacking = squashfs.lacking(image, files, publishes)
+    for version in lacking:
+        notes.refuse_secrets(image, version.findings or {}, roots, version.name)
+        if not test:
+            squashfs.make(image, version)
     if not lacking:
         return done
-    if not test:
-        for version in lacking:
-            squashfs.make(image, version)
     names = ", ".join(version.name for version in lacking)
     will = "would be" if test else "is"
     return replace(done, changed=True, why=f"{done.why}; {names} {will} made one file of squashfs")
+
+
+def _with_findings(image: Image, done: Synced, test: bool) -> Synced:
+    """Look into a newest version that was made before findings were noted."""
+    newest = latest(image)
+    if newest is None:
+        return done
+    if newest.findings is None:
+        newest = replace(newest, findings={**of_tree(newest.path), **done.findings})
+        if not test:
+            describe(image, newest)
+    return done if done.findings else replace(done, findings=newest.findings or {})
 
 
 def foretold(
@@ -133,7 +171,26 @@ def foretold(
         what = "would be taken anew" if again else "is another one"
         return differs(image, f"{source.shown} {what}")
     with source.opened() as opened:
-        return compared(image, source, difference(image, opened, held))
+        seen = looked(image, opened, held)
+        return replace(compared(image, source, seen.found), findings=noted(image, seen))
+
+
+def looked(image: Image, opened: RsyncSource, held: Iterable[str] = ()) -> Seen:
+    """Look at a source: in what it differs from the newest version, and what is mounted in it."""
+    kept = tuple(held)
+    return look(image, opened, lambda one: difference(image, one, kept))
+
+
+def noted(image: Image, seen: Seen) -> notes.Findings:
+    """Return what is to be said of a source that was looked at and of the newest version of it. To
+    look for each path of a machine takes one more connection, which only a new version is worth."""
+    newest = latest(image)
+    known_before = dict(newest.findings or {}) if newest is not None else {}
+    if seen.source.directory is None:
+        mounted = {"mounts_left": seen.chosen.left, "mounts_taken": seen.chosen.taken}
+        return known_before | {name: notes.folded(paths) for name, paths in mounted.items()}
+    of_tree_before = {name: known_before[name] for name in notes.OF_TREE if name in known_before}
+    return of_tree_before | of_source(image, seen, left_out.fstab(seen.source))
 
 
 def _taken(
@@ -142,22 +199,26 @@ def _taken(
     opened: RsyncSource,
     done: Synced | None,
     needs: tuple[Need, ...],
+    roots: notes.Roots,
     report: Callable[[Progress], None] | None,
 ) -> Synced:
     """Make a version of a source that differs, or may."""
-    newest, found = latest(image), None
+    newest, seen = latest(image), looked(image, opened)
     if done is None:
-        found = difference(image, opened)
-        done = compared(image, source, found)
+        done = replace(compared(image, source, seen.found), findings=noted(image, seen))
     if not done.changed:
         if newest is not None and source.mark:
             # An archive that was made anew holds the same: the next run need not look into it.
             describe(image, replace(newest, mark=source.mark))
         return done
-    tree, sent = copied(image, opened, found or difference(image, opened), report)
+    fstab = left_out.fstab(seen.source)
+    lines = mounts.wanted_lines(image, fstab)
+    tree, sent = copied(image, seen.source, seen.found, report)
+    findings = {**of_source(image, seen, fstab), **of_tree(tree)}
+    notes.refuse_secrets(image, findings, roots, "the new version")
     kernels, which = choose(image, tree, needs)
     tool = initramfs.tool_of(image, tree)
-    notes = staging.complete(image, tree, kernels, tool)
+    settled = staging.complete(image, tree, kernels, tool, fstab=lines)
     staging.refuse_identity(image, tree)
     version = Version(
         name="",
@@ -171,10 +232,12 @@ def _taken(
         mark=source.mark,
         bytes_sent=sent,
         initramfs=tool,
+        findings=findings,
+        fstab=image.fstab,
     )
     name = staging.become_version(image, version, newest)
-    why = ". ".join([f"{which}; from {source.shown}", *notes])
-    return replace(done, new=name, why=why)
+    why = ". ".join([f"{which}; from {source.shown}", *settled])
+    return replace(done, new=name, why=why, findings=findings)
 
 
 def copied(
@@ -212,6 +275,8 @@ def known(image: Image, source: ImageSource, needs: tuple[Need, ...], again: boo
         return differs(image, "the boot scripts are newer")
     if not newest.listing:
         return differs(image, f"a change of {newest.name} in place was not finished")
+    if newest.fstab != image.fstab:
+        return differs(image, "other lines of fstab are wanted")
     wanted = unserved(image, newest, needs)
     if wanted:
         return differs(image, wanted)
@@ -230,7 +295,7 @@ def difference(image: Image, opened: RsyncSource, held: Iterable[str] = ()) -> r
     newest = latest(image)
     if newest is None:
         return rsync.difference(image, opened, staging.prepared(image), ())
-    own, kept = staging.own_paths(newest), list[str]()
+    own, kept = staging.own_paths(newest), mounts.points(image)
     with Tree(newest.path) as root:
         for path in held:
             (kept if root.is_directory(path) else own).append(path)

@@ -78,6 +78,11 @@ class Version:
         What built its initramfs: ``dracut`` or ``initramfs-tools``.
     squashfs
         Its file (:mod:`salt_diskless.image.squashfs`), if it has one.
+    findings
+        What it did not take from its source, and what is secret in it
+        (:mod:`salt_diskless.image.notes`); None where nobody has looked.
+    fstab
+        What the image's ``fstab`` was when it was made.
     """
 
     name: str
@@ -97,6 +102,8 @@ class Version:
     changed_live: float | None = None
     initramfs: str = "initramfs-tools"
     squashfs: Squashfs | None = None
+    findings: Mapping[str, tuple[str, ...]] | None = None
+    fstab: tuple[str, ...] = ()
 
 
 def versions(image: Image) -> tuple[Version, ...]:
@@ -332,7 +339,10 @@ def _read(image: Image, name: str) -> Version | None:
         served = {release: _served(kernel) for release, kernel in kernels.items()}
         file = fields.pop("squashfs", None)
         squashfs = Squashfs(str(file["sha256"]), int(file["bytes"])) if file else None
-        return Version(path=path, kernels=served, squashfs=squashfs, **fields)
+        noted = fields.pop("findings", None)
+        findings = noted and {name: tuple(paths) for name, paths in noted.items()}
+        fields["fstab"] = tuple(fields.get("fstab", ()))
+        return Version(path=path, kernels=served, squashfs=squashfs, findings=findings, **fields)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as err:

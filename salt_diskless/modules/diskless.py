@@ -15,6 +15,7 @@ from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import filled, fold
 from salt_diskless.cluster.wording import nearest
+from salt_diskless.image import needs, notes
 from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
 from salt_diskless.platform import from_dict as platform_from
@@ -178,6 +179,11 @@ def status(minions: Any = None) -> dict[str, Any]:
                 "published": version.name if version else None,
                 "nodes": fold(node.name for node in site.nodes_of(image)),
                 "boots": {said: fold(nodes) for said, nodes in stages(image).items()},
+                "notes": notes.sentences(
+                    (version.findings if version else None) or {},
+                    needs.roots_of(site, image),
+                    brief=True,
+                ),
             }
         )
     status = {

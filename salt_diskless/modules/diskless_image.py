@@ -14,7 +14,7 @@ from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import kernels as kernel_lists
-from salt_diskless.image import keys, needs, sources, squashfs, versions
+from salt_diskless.image import keys, needs, notes, sources, squashfs, versions
 from salt_diskless.image import listing as listings
 from salt_diskless.image import live as live_updates
 from salt_diskless.image import packages as package_lists
@@ -69,7 +69,9 @@ def sync(
         Look into a source anew even though it looks the same from outside: an archive, or a
         bootstrap whose mirror has updates. Where nothing differs there is no new version.
 
-    Returns image to ``{"old": version, "new": version, "changed": bool, "why": sentence}``.
+    Returns image to ``{"old": version, "new": version, "changed": bool, "why": sentence, "notes":
+    {reason: [path]}}``. The notes name what was left out, replaced or cannot work on the nodes, ten
+    paths of each reason and how many more there are.
 
     CLI Example:
 
@@ -88,6 +90,7 @@ def sync(
         wanted = needs.needs_of(site, image)
         with _shown(image) as report:
             told: dict[str, Any] = {"test": test, "again": again, "report": report}
+            told["roots"] = needs.roots_of(site, image)
             if live:
                 result = sync_live(image, site.nodes_of(image), wanted, **told)
             else:
@@ -95,7 +98,7 @@ def sync(
                 result = syncing.sync(image, wanted, files=files, publishes=publish, **told)
         if test and result.new is None:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
-        done[image.name] = asdict(result)
+        done[image.name] = _result(result, told["roots"])
     if live and not test and any(result["changed"] for result in done.values()):
         __salt__["diskless_tftp.apply"]()
     return done
@@ -123,7 +126,8 @@ def tools() -> list[str]:
 def list_() -> dict[str, dict[str, Any]]:
     """
     Return the images: what ``pxeos -l`` gave, and their kernel, versions and nodes; below
-    ``pinned`` the versions that the pillar has some of the nodes boot instead of the published one.
+    ``pinned`` the versions that the pillar has some of the nodes boot instead of the published one;
+    below ``notes`` what is to be known of the published one: reason to paths.
 
     CLI Example:
 
@@ -149,6 +153,11 @@ def list_() -> dict[str, dict[str, Any]]:
             "versions": [version.name for version in versions.versions(image)],
             "nodes": fold(node.name for node in nodes),
             "pinned": {version: fold(names) for version, names in sorted(pinned.items())},
+            "notes": notes.sentences(
+                (current.findings if current else None) or {},
+                needs.roots_of(site, image),
+                brief=True,
+            ),
         }
     return listed
 
@@ -163,7 +172,8 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
     those that were sent to make it (``bytes_sent``); ``squashfs`` has the SHA-256 and the bytes of
     its file, for nodes that boot it as one, or is None; ``changed_live`` is when it was last
     changed in place, and ``aside`` has, for each time that files of it were moved aside and still
-    are kept, the nodes that may have them.
+    are kept, the nodes that may have them. ``notes`` name what the version does not have of its
+    source, which secrets are in it, and what does not work on its nodes: reason to paths.
 
     name
         The image.
@@ -211,6 +221,9 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
             _when(stamp / 1e9): fold(nodes)
             for stamp, nodes in live_updates.asides(image).get(chosen, {}).items()
         },
+        "notes": notes.sentences(
+            wanted.findings or {}, needs.roots_of(adapter.site(__pillar__, __opts__), image)
+        ),
         "packages": versions.packages_of(image, chosen),
     }
     if check:
@@ -347,7 +360,7 @@ def freeze(name: str) -> dict[str, Any]:
     frozen = freezing(image, squashfs.wanted(adapter.site(__pillar__, __opts__), image))
     if frozen.changed:
         __salt__["diskless_tftp.apply"]()
-    return asdict(frozen)
+    return _result(frozen, needs.roots_of(adapter.site(__pillar__, __opts__), image))
 
 
 @adapter.execution
@@ -413,6 +426,12 @@ def pin(minion: str, host_keys: list[Any]) -> bool:
         salt node002 diskless_image.pin node004 '["ssh-ed25519 AAAA..."]'
     """
     return keys.pin(minion, host_keys)
+
+
+def _result(done: syncing.Synced, roots: notes.Roots) -> dict[str, Any]:
+    """Return what a sync did, with its findings as sentences."""
+    fields = asdict(done)
+    return {**fields, "notes": notes.sentences(fields.pop("findings"), roots)}
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from salt_diskless.cluster import Node
 from salt_diskless.disk import write_all
 from salt_diskless.files.beneath import Found, Tree
+from salt_diskless.image import identity
 from salt_diskless.snapshot.entries import Placed
 
 #: Larger files are copied from the version each time and not held in memory.
@@ -21,6 +22,9 @@ _HELD = 64 * 1024
 
 #: The space of the machine-ids that are made of nodes' names and MACs.
 _MACHINES = uuid.UUID("2f1e7d0a-8f0b-5c9e-9a51-6d2b0d6f7c11")
+
+#: The naming authority of iscsi-iname(8).
+_ISCSI_PREFIX = "iqn.2016-04.com.open-iscsi"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,20 @@ def own_content(path: str, node: Node) -> bytes | None:
     if path == "/etc/hostname":
         return f"{node.name}\n".encode()
     if path == "/etc/machine-id":
-        return f"{uuid.uuid5(_MACHINES, f'{node.name} {node.mac}').hex}\n".encode()
+        return f"{_own_uuid(node, '').hex}\n".encode()
+    if path == identity.ISCSI_NAME:
+        return f"InitiatorName={_ISCSI_PREFIX}:{_own_uuid(node, ' iscsi').hex[:12]}\n".encode()
+    # An NVMe target takes a host with two names for one id for two hosts.
+    if path == identity.NVME_NQN:
+        return f"nqn.2014-08.org.nvmexpress:uuid:{_own_uuid(node, ' nvme')}\n".encode()
+    if path == identity.NVME_ID:
+        return f"{_own_uuid(node, ' nvme')}\n".encode()
     return None
+
+
+def _own_uuid(node: Node, purpose: str) -> uuid.UUID:
+    """Return a UUID that is made of a node's name and MAC, another one for each purpose."""
+    return uuid.uuid5(_MACHINES, f"{node.name} {node.mac}{purpose}")
 
 
 def _item(version: Tree, found: Found) -> Item:

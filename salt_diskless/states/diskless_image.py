@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from salt.exceptions import CommandExecutionError
 
 from salt_diskless import adapter
+from salt_diskless.image import notes
 
 if TYPE_CHECKING:
     __salt__: dict[str, Any]
@@ -58,7 +59,10 @@ def synced(name: str, image: str | None = None, publish: bool = True) -> dict[st
         "name": name,
         "result": None if changes and __opts__["test"] else True,
         "changes": changes,
-        "comment": "\n".join(f"{who}: {result['why']}" for who, result in done.items()),
+        "comment": "\n".join(
+            f"{who}: {result['why']}{notes.comment(result['notes'])}"
+            for who, result in done.items()
+        ),
     }
 
 

@@ -45,7 +45,7 @@ class Archive:
                 "OCI image layout"
             ) from err
         # What is left out makes a version as much as what is in the archive.
-        self.mark = digest(path, tag, looks, image.exclude, image.scrub)
+        self.mark = digest(path, tag, looks, image.exclude, image.scrub, *image.keep)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[RsyncSource]:

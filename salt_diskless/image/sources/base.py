@@ -20,12 +20,26 @@ class RsyncSource:
         Options that belong to the way there.
     links
         Directories whose files the new version may share: nobody else needs them.
+    mounts
+        Paths from the source's root where other file systems are mounted that are taken too.
     """
 
     location: str
     shown: str
     options: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        """What rsync is given last: the source, and each file system in it that is taken too. Paths
+        are relative to the source's root then, which a ``.`` shows where that is not ``/``."""
+        if not self.mounts:
+            return ["--", self.location]
+        if self.directory is not None:
+            below = [f"{self.directory}/.{path}/" for path in ("", *self.mounts)]
+            return ["--relative", "--", *below]
+        return ["--relative", "--", self.location, *(f":{path}/" for path in self.mounts)]
 
     @property
     def directory(self) -> str | None:

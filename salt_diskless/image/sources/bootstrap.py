@@ -91,7 +91,7 @@ class Bootstrapped:
         else:
             self._manager = _Dnf(wanted, self._where)
             self.shown = f"the bootstrap of release {wanted.releasever}"
-        self.mark = digest(asdict(wanted), image.packages, image.exclude, image.scrub)
+        self.mark = digest(asdict(wanted), image.packages, image.exclude, image.scrub, *image.keep)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[RsyncSource]:

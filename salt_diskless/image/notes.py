@@ -1,0 +1,117 @@
+"""What a sync did not take, replaced or cannot keep, as sentences for its result.
+
+A version's metadata has the findings: a name of :data:`_REASONS` to paths, folded. Which of them
+matter depends on the nodes that use the image, so the sentences are made when they are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from salt_diskless.cluster import DisklessError, Image
+from salt_diskless.cluster.ranges import fold
+
+#: As many paths of a finding as are kept and shown.
+MOST = 10
+
+Findings = Mapping[str, tuple[str, ...]]
+#: Root mode to the nodes that have it.
+Roots = Mapping[str, tuple[str, ...]]
+
+NOBODY: Roots = MappingProxyType({})
+
+#: The findings that are about what is in a version, and not about its source.
+OF_TREE = ("secret", "keys", "capabilities")
+
+_GIVE = (
+    "write them on the nodes with Salt (file.managed, in a directory that `files` keeps), or put "
+    "them into <location>/snapshot/<node>"
+)
+#: In the order in which they are shown.
+_REASONS = {
+    "mounts_left": "file systems mounted in the source, left out",
+    "mounts_taken": "file systems mounted in the source, taken too",
+    "fstab": (
+        "lines of the source's fstab that nodes do not have: name what nodes are to mount in the "
+        "image's fstab (fstab: [/home])"
+    ),
+    "private": (
+        "private keys and passwords of the golden machine or its users, left out: name what all "
+        "nodes are to have in the image's keep"
+    ),
+    "secret": (
+        f"secrets that nodes share, in the image: whoever is root on a node can read them. To keep "
+        f"them out, name them in the image's scrub and {_GIVE}"
+    ),
+    "keys": (
+        "private keys, recognised by their content, in the image: name those of one machine in the "
+        "image's scrub"
+    ),
+    "node": "left out, and made for each node",
+    "scrub": "left out because of the image's scrub",
+    "machine": "left out: they describe the golden machine alone",
+}
+#: What is expected of every golden machine: not in a state's comment.
+_EXPECTED = frozenset({"node", "machine", "scrub", "mounts_taken"})
+#: Who has NFS below its root has no file capabilities.
+_ON_NFS = ("readonly", "overlay")
+
+
+def folded(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return a few of the paths, and how many more there are."""
+    every = list(paths)
+    if len(every) <= MOST + 1:
+        return tuple(every)
+    return (*every[:MOST], f"and {len(every) - MOST} more")
+
+
+def sentences(findings: Findings, roots: Roots, *, brief: bool = False) -> dict[str, list[str]]:
+    """Return the findings as reason to paths.
+
+    roots
+        Which nodes use the image.
+    brief
+        Leave out what is expected of every golden machine.
+    """
+    shown = {
+        reason: list(findings[name])
+        for name, reason in _REASONS.items()
+        if findings.get(name) and not (brief and name in _EXPECTED)
+    }
+    nodes = [node for mode in _ON_NFS for node in roots.get(mode, ())]
+    if nodes and findings.get("capabilities"):
+        modes = " and ".join(mode for mode in _ON_NFS if roots.get(mode))
+        reason = (
+            f"file capabilities, which NFS does not have, so these programs lack them on "
+            f"{fold(nodes)} (root: {modes}); give these nodes root: squashfs or ram"
+        )
+        shown[reason] = list(findings["capabilities"])
+    return shown
+
+
+def refuse_secrets(image: Image, findings: Findings, roots: Roots, whose: str) -> None:
+    """Raise :class:`DisklessError` for secrets that would be in a root that anybody can fetch.
+
+    whose
+        The version, for people.
+    """
+    nodes = roots.get("ram", ())
+    paths = [*findings.get("secret", ()), *findings.get("keys", ())]
+    if nodes and paths:
+        raise DisklessError(
+            f"diskless:nodes:{fold(nodes)}:root: found ram, and {whose} of the image {image.name} "
+            f"has secrets, which anybody could fetch by TFTP then: {', '.join(folded(paths))}; "
+            f"name them in diskless:images:{image.name}:scrub and {_GIVE}, or give these nodes "
+            "root: squashfs"
+        )
+
+
+def comment(notes: Mapping[str, Iterable[str]]) -> str:
+    """Return sentences as lines of a state's comment, without what is expected."""
+    expected = {_REASONS[name] for name in _EXPECTED}
+    return "".join(
+        f"\n  {reason}: {', '.join(paths)}"
+        for reason, paths in notes.items()
+        if reason not in expected
+    )
