@@ -25,7 +25,7 @@ _DRACUT = "/usr/lib/dracut/modules.d/50salt-diskless"
 _ALWAYS = (
     *(
         (f"{name}.sh", f"{_LIBRARY}/{name}.sh", 0o644)
-        for name in ("diskless", "root", "entries", "stranger", "keep")
+        for name in ("diskless", "root", "entries", "resolve", "stranger", "keep")
     ),
     ("swap/swap", f"{_LIBRARY}/swap", 0o755),
     ("swap/diskless-swap.service", "/usr/lib/systemd/system/diskless-swap.service", 0o644),

@@ -9,6 +9,7 @@
 #   DISKLESS_ROOT=readonly|overlay|squashfs|ram DISKLESS_OVERLAY=size of the tmpfs above the root
 #   DISKLESS_FILE=path for TFTP DISKLESS_BYTES=its size DISKLESS_SHA256=digest DISKLESS_SNAPSHOT=no
 #   DISKLESS_JOURNAL=memory|snapshot
+#   DISKLESS_DNS=address,address DISKLESS_DOMAIN=domain
 #   DISKLESS_SWAP=zram|zram:size|nfs|disk:label (for the script swap)
 #   BOOTIF=01-mac (from the loader)
 # or, for a machine that is no node: DISKLESS_UNKNOWN=boot server
@@ -24,7 +25,7 @@ dl_proc=${dl_proc:-/proc}
 dl_screen=${dl_screen:-/dev/tty0}
 dl_library=${dl_library:-/usr/lib/salt-diskless}
 
-for dl_part in root entries stranger; do
+for dl_part in root entries resolve stranger; do
 	# shellcheck disable=SC1090
 	. "$dl_library/$dl_part.sh"
 done
@@ -142,7 +143,7 @@ dl_clean() {
 dl_parse() {
 	dl_server='' dl_location='' dl_node='' dl_interface='' dl_nisdomain='' dl_version=''
 	dl_root=readonly dl_nfs=3 dl_mac='' dl_unknown='' dl_attributes=nocto,actimeo=3600
-	dl_logger='' dl_timeout='' dl_swap='' dl_journal=memory
+	dl_logger='' dl_timeout='' dl_swap='' dl_journal=memory dl_dns='' dl_domain=''
 	dl_overlay=50% dl_file='' dl_bytes='' dl_sha256='' dl_snapshot=yes
 	read -r dl_line <"$dl_cmdline" || [ -n "$dl_line" ] || return 1
 	set -f
@@ -163,6 +164,8 @@ dl_parse() {
 		DISKLESS_NFS=*) dl_nfs=$dl_value ;;
 		DISKLESS_SWAP=*) dl_swap=$dl_value ;;
 		DISKLESS_JOURNAL=*) dl_journal=$dl_value ;;
+		DISKLESS_DNS=*) dl_dns=$dl_value ;;
+		DISKLESS_DOMAIN=*) dl_domain=$dl_value ;;
 		# A version that is changed in place: a node looks again after three seconds.
 		DISKLESS_LIVE=yes) dl_attributes=actimeo=3 ;;
 		DISKLESS_LOG=*) dl_logger=$dl_value ;;
@@ -200,6 +203,8 @@ dl_parse() {
 		;;
 	esac
 	dl_expect DISKLESS_OVERLAY "$dl_overlay" % || return 1
+	[ -z "$dl_dns" ] || dl_expect DISKLESS_DNS "$dl_dns" , || return 1
+	[ -z "$dl_domain" ] || dl_expect DISKLESS_DOMAIN "$dl_domain" '' || return 1
 	case $dl_journal in
 	memory | snapshot) ;;
 	*)
@@ -234,6 +239,7 @@ dl_boot() {
 	*) dl_mount_layers "$1" ;;
 	esac
 	dl_entries "$1"
+	dl_resolve "$1"
 	# Also above a root that can be written: who fills /tmp does not fill the root.
 	for dl_path in /tmp /var/tmp; do
 		mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$1$dl_path" ||

@@ -15,13 +15,20 @@ from salt_diskless.image import identity
 from tests.functional.conftest import root
 
 OWN = {"hostname", "machine-id", "random-seed", "99-diskless-id.conf"}
+OWN |= {"initiatorname.iscsi", "hostnqn", "hostid"}
 KEYS = {f"ssh_host_{kind}_key{end}" for kind in ("ed25519", "ecdsa") for end in ("", ".pub")}
 
 
 @pytest.fixture
 def golden(golden) -> pathlib.Path:
     """A golden root that has sshd and a Salt minion."""
-    for directory in ("etc/ssh", "etc/salt/minion.d", "etc/salt/pki/minion"):
+    for directory in (
+        "etc/ssh",
+        "etc/salt/minion.d",
+        "etc/salt/pki/minion",
+        "etc/iscsi",
+        "etc/nvme",
+    ):
         (golden / directory).mkdir(parents=True)
     (golden / "etc/ssh/sshd_config").write_text("UsePAM no\n")
     (golden / "etc/ssh/ssh_host_rsa_key").write_text("the golden node's\n")

@@ -64,6 +64,7 @@ class Shell:
             "dl_run": f"{self.place}/run",
             "dl_proc": f"{self.place}/proc",
             "dl_units": f"{self.place}/units",
+            "dl_top": f"{self.place}/run/top",
             "dl_udev": f"{self.place}/run/udev",
             "dl_bdi": f"{self.place}/bdi",
             "dl_screen": f"{self.place}/screen",

@@ -31,12 +31,12 @@ installkernel() {
 }
 
 install() {
-	inst_multiple cat chmod chown cp grep ip ln losetup ls mkdir modprobe mount mv rm sed sh tail \
+	inst_multiple cat chmod chown cp grep ip ln losetup ls mkdir modprobe mount mv readlink rm sed sh tail \
 		sha256sum sleep tr udevadm umount
 	# Which local disk is meant; and what fetches a root that is one file: whichever there is.
 	inst_multiple -o blkid busybox tftp curl
 	local part
-	for part in diskless root entries stranger; do
+	for part in diskless root entries resolve stranger; do
 		inst_simple "/usr/lib/salt-diskless/$part.sh"
 	done
 	# shellcheck disable=SC2154

@@ -1,0 +1,71 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# A part of diskless.sh: a node resolves names by the name servers of its network in the pillar.
+# Written by salt-diskless.
+
+# Where services have what is of this boot only. It goes with the node into its root.
+dl_top=${dl_top:-/run}
+
+# dl_resolve ROOT: have /etc/resolv.conf, and what writes it on the node, name the servers of
+# DISKLESS_DNS. Without them the node keeps what its image has.
+dl_resolve() {
+	[ -n "$dl_dns" ] || return 0
+	dl_path=/etc/resolv.conf
+	# As an entry it is the node's own.
+	! grep -q " $dl_path\$" "$dl_run/snapshot/.diskless/entries" 2>/dev/null || return 0
+	mkdir -p "$dl_run"
+	dl_servers=$(echo "$dl_dns" | tr , ' ')
+	{
+		echo '# nameservers and domain of the pillar. Written by salt-diskless.'
+		[ -z "$dl_domain" ] || echo "search $dl_domain"
+		for dl_value in $dl_servers; do
+			echo "nameserver $dl_value"
+		done
+	} >"$dl_run/resolv.conf"
+	chmod 644 "$dl_run/resolv.conf"
+	dl_tell_services "$1"
+	dl_place_resolv "$1" || dl_say "$dl_path: cannot be written; names are resolved as the image does"
+}
+
+# dl_tell_services ROOT: the settings of systemd-resolved (resolved.conf(5)), of NetworkManager
+# (NetworkManager.conf(5), GLOBAL-DNS) and of resolvconf(8): each writes a resolv.conf of its own.
+dl_tell_services() {
+	mkdir -p "$dl_top/systemd/resolved.conf.d" "$dl_top/NetworkManager/conf.d"
+	{
+		printf '[Resolve]\nDNS=%s\n' "$dl_servers"
+		[ -z "$dl_domain" ] || echo "Domains=$dl_domain"
+	} >"$dl_top/systemd/resolved.conf.d/diskless.conf"
+	{
+		echo '[global-dns]'
+		[ -z "$dl_domain" ] || echo "searches=$dl_domain"
+		printf '[global-dns-domain-*]\nservers=%s\n' "$dl_dns"
+	} >"$dl_top/NetworkManager/conf.d/diskless.conf"
+	if [ -d "$1/etc/resolvconf" ]; then
+		mkdir -p "$dl_top/resolvconf/interface"
+		cp "$dl_run/resolv.conf" "$dl_top/resolvconf/interface/diskless"
+	fi
+}
+
+# dl_place_resolv ROOT: put the file where /etc/resolv.conf leads to.
+dl_place_resolv() {
+	dl_at=''
+	if [ -L "$1$dl_path" ]; then
+		dl_link=$(readlink "$1$dl_path") || return 1
+		case $dl_link in
+		*[!A-Za-z0-9._/-]*) ;;
+		/run/* | /var/run/* | ../run/* | ../var/run/*) dl_at=$dl_top/${dl_link#*run/} ;;
+		/etc/resolvconf/run/* | resolvconf/run/*) dl_at=$dl_top/resolvconf/${dl_link#*/run/} ;;
+		# A file that names systemd-resolved.
+		*/lib/systemd/resolv.conf) return 0 ;;
+		esac
+		case $dl_at in */../*) dl_at='' ;; esac
+	fi
+	if [ -n "$dl_at" ]; then
+		mkdir -p "${dl_at%/*}" && cp "$dl_run/resolv.conf" "$dl_at"
+	elif dl_in_memory; then
+		mkdir -p "$1/etc" && rm -f "$1$dl_path" && cp "$dl_run/resolv.conf" "$1$dl_path"
+	elif [ -f "$1$dl_path" ] && [ ! -L "$1$dl_path" ]; then
+		mount -o bind "$dl_run/resolv.conf" "$1$dl_path"
+	else
+		return 1
+	fi
+}
