@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 
 from salt_diskless.cluster import Image
-from salt_diskless.command import CommandFailed, run
+from salt_diskless.command import run
 from salt_diskless.files.beneath import Tree
 from salt_diskless.image import identity, patterns
 from salt_diskless.image.machine_identity import Kind, rows
@@ -72,11 +72,7 @@ def fstab(source: RsyncSource) -> str:
         with Tree(source.directory) as root:
             return (root.read(identity.FSTAB, _LARGEST) or b"").decode(errors="replace")
     with tempfile.TemporaryDirectory() as directory:
-        argv = ["rsync", "--copy-links", *source.options, "--"]
         origin = source.location.rstrip("/") + identity.FSTAB
-        try:
-            run([*argv, origin, f"{directory}/fstab"], ok=_OK)
-        except CommandFailed:
-            return ""
+        run(["rsync", *source.options, "--", origin, f"{directory}/fstab"], ok=_OK)
         with Tree(directory) as root:
             return (root.read("/fstab", _LARGEST) or b"").decode(errors="replace")

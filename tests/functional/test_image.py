@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 
-from salt_diskless.image import identity
+from salt_diskless.files.beneath import Tree
+from salt_diskless.image.patterns import Patterns
 from tests.functional.conftest import root
 
 
@@ -138,10 +139,10 @@ def test_a_link_of_the_golden_root_does_not_lead_to_the_servers_own_identity(tmp
     tree = tmp_path / "tree"
     (tree / "etc").mkdir(parents=True)
     (tree / "etc/ssh").symlink_to(outside)
-    assert list(identity.matching(str(tree), "/etc/ssh/ssh_host_*")) == []
-    assert list(identity.matching(str(tmp_path / "server"), "/etc/*/ssh_host_*")) == [
-        "/etc/ssh/ssh_host_rsa_key"
-    ]
+    with Tree(str(tree)) as hostile, Tree(str(tmp_path / "server")) as server:
+        assert list(Patterns(hostile).matching("/etc/ssh/ssh_host_*")) == []
+        found = list(Patterns(server).matching("/etc/*/ssh_host_*"))
+    assert found == ["/etc/ssh/ssh_host_rsa_key"]
 
 
 def test_an_exclude_of_the_pillar_is_left_out_also_when_it_comes_later(

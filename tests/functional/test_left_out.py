@@ -239,7 +239,7 @@ def test_network_file_systems_of_fstab_are_named(salt_call, pillar, golden, loca
 def test_a_mount_point_that_fstab_lacks_is_refused(salt_call, pillar, golden):
     put(golden, "/etc/fstab", FSTAB)
     pillar["images"]["tiny"]["fstab"] = ["/hmoe"]
-    with pytest.raises(CommandExecutionError, match="tiny:fstab: found /hmoe; .* has: /, /data"):
+    with pytest.raises(CommandExecutionError, match=r"tiny:fstab: found /hmoe; .* has: /, /data"):
         sync(salt_call(pillar))
 
 
