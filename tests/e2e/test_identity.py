@@ -33,10 +33,12 @@ def nodes(lab: Lab) -> dict[str, Node]:
     has entries of its own, node002 the project's."""
     server = lab.server
     upper = server.diskless / "upper"
-    for path in ("etc/ssh", "etc/salt/minion.d", "opt/tool", "srv/data"):
+    for path in ("etc/ssh", "etc/salt/minion.d", "opt/tool", "srv/data", "etc/iscsi", "etc/nvme"):
         (upper / path).mkdir(parents=True)
     (upper / "etc/ssh/sshd_config").write_text("UsePAM no\n")
     (upper / "etc/ssh/ssh_host_ed25519_key").write_text("the golden node's\n")
+    (upper / "etc/iscsi/initiatorname.iscsi").write_text("InitiatorName=iqn.the-golden-node\n")
+    (upper / "etc/nvme/hostnqn").write_text("nqn.the-golden-node\n")
     (upper / "etc/salt/minion").write_text("master: 10.141.0.1\n")
     for path in ("opt/tool", "srv/data"):
         (upper / path / "settings").write_text("the image's\n")
@@ -63,6 +65,7 @@ def nodes(lab: Lab) -> dict[str, Node]:
 IDENTITY = (
     *("/etc/hostname", "/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key"),
     *("/etc/ssh/ssh_host_ecdsa_key.pub", "/etc/salt/minion.d/99-diskless-id.conf"),
+    *("/etc/iscsi/initiatorname.iscsi", "/etc/nvme/hostnqn", "/etc/nvme/hostid"),
 )
 
 
@@ -74,6 +77,7 @@ def identity(node: Node) -> list[str]:
 def test_each_node_is_itself(nodes: dict[str, Node]):
     one, other = (identity(nodes[name]) for name in NAMES)
     assert one[0] == "node001" and other[0] == "node002"
+    assert not any("golden" in text for text in (*one, *other))
     assert all(one) and all(one[n] != other[n] for n in range(len(IDENTITY)))
     for name in NAMES:
         node = nodes[name]

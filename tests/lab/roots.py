@@ -119,6 +119,35 @@ def machine() -> pathlib.Path:
     return cache.made("machine", _inputs(), _make_machine) / "root"
 
 
+#: Packages that write resolv.conf, and units that they need and the lab's nodes do without.
+_RESOLVERS = {
+    "systemd-resolved": (["systemd-resolved", "dbus"], []),
+    "network-manager": (
+        ["network-manager", "dbus"],
+        ["systemd-udevd.service", "systemd-udev-trigger.service", "systemd-udevd-control.socket"]
+        + ["systemd-udevd-kernel.socket"],
+    ),
+}
+
+
+def resolver(package: str) -> pathlib.Path:
+    """Return the golden node's root with a service that writes resolv.conf."""
+
+    def make(place: pathlib.Path) -> None:
+        root = place / "root"
+        packages, unmasked = _RESOLVERS[package]
+        _run(["cp", "-a", golden(), root])
+        in_chroot(root, ["apt-get", "update", "-q"])
+        in_chroot(root, ["apt-get", "install", "-yq", "--no-install-recommends", *packages])
+        for unit in unmasked:
+            (root / "etc/systemd/system" / unit).unlink(missing_ok=True)
+        for initrd in (root / "boot").glob("initrd.img-*"):
+            initrd.unlink()
+        _drop_apt_lists(root)
+
+    return cache.made(f"resolver-{package}", _inputs(), make) / "root"
+
+
 def kernel() -> pathlib.Path:
     """Return a tree that has nothing but a kernel with its modules: another one than the golden
     node's, of the same series."""
