@@ -1,4 +1,7 @@
-"""A name server that knows one name (RFC 1035, section 4). Usage: dns.py ADDRESS NAME ITS-ADDRESS"""
+"""A name server that knows one name (RFC 1035, section 4).
+
+Usage: dns.py ADDRESS NAME ITS-ADDRESS
+"""
 
 from __future__ import annotations
 
