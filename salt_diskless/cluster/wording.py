@@ -50,6 +50,8 @@ EXAMPLES: dict[str, str] = {
     **{"source": "{directory: /srv/golden}", "bootstrap": "{suite: bookworm}"},
     **{
         "scrub": "[/etc/krb5.keytab]",
+        "keep": "[/etc/ssl/private/cluster.key]",
+        "fstab": "[/home]",
         "golden_states": "[compute.node]",
         "files": "[/var/log, /root]",
     },
