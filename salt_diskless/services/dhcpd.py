@@ -82,6 +82,7 @@ def apply(change: tree.Difference, files: Mapping[str, tree.Content], platform: 
             tree.apply(tree.Difference(added=key), files)
             others = tuple(path for path in new if path not in key)
             tree.apply(replace(change, added=others, changed=()), files, checked)
+            units.reload(new)
     else:
         restarts.drop_stale(platform.dhcp_service)
     _settle(platform)

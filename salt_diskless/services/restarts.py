@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from salt_diskless import tree
 from salt_diskless.cluster import DisklessError
 from salt_diskless.command import CommandFailed, run
+from salt_diskless.services import units
 from salt_diskless.state import originals
 
 #: In a note: the write is not finished, so any invocation may have the old configuration.
@@ -130,6 +131,7 @@ def settle(
         originals.keep_files(files)
         with changing(service):
             tree.apply(change, files)
+            units.reload((*change.added, *change.changed))
     elif not test:
         drop_stale(service)
     return changes

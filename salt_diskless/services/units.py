@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterable
+
+from salt_diskless.command import CommandFailed, run
 from salt_diskless.tree import header
 
 #: network-online.target is reached when the network service says so, which may be before the
@@ -17,6 +22,14 @@ RemainAfterExit=no
 Restart=always
 RestartSec=5
 """
+
+
+def reload(written: Iterable[str]) -> None:
+    """Have systemd read its units again where a drop-in is among the files that were written: it
+    does not look for new ones when a service starts."""
+    if any(os.path.dirname(path).endswith((".service.d", ".socket.d")) for path in written):
+        with contextlib.suppress(CommandFailed):  # systemd does not run here.
+            run(["systemctl", "daemon-reload"])
 
 
 def restart_policy(daemon: str) -> bytes:
