@@ -22,6 +22,9 @@ NODES = {
 }
 
 
+pytestmark = pytest.mark.nightly
+
+
 @pytest.fixture(scope="module")
 def booted(lab: Lab) -> Iterator[Lab]:
     """A boot server with a name server on it, and a node of each image, all on."""
