@@ -179,7 +179,7 @@ def remove(
             paths += [_file(platform, host.ip), answers.path(platform, host.mac)]
             served.config = hosts.without(served.config, host)
         if not gone:
-            return {}
+            return _finish_killed(platform)
         there = [host for host in gone.values() if host is not None]
         read = _take_away(there, paths, served, platform, half_gone)
     service = platform.dhcp_service
@@ -520,6 +520,21 @@ def _has_told(hosts_by_name: restarts.Hosts, platform: Platform) -> bool:
     except omapi.Unreachable as err:
         log.warning("%s; %s has to be restarted", err, platform.dhcp_service)
         return False
+
+
+def _finish_killed(platform: Platform) -> dict[str, object]:
+    """Have dhcpd take what a call that was killed has written and not told it. Return the service
+    below ``outdated`` when it needs a restart for that."""
+    service = platform.dhcp_service
+    restarts.drop_stale(service)
+    hosts_by_name = restarts.pending_hosts(service)
+    if not hosts_by_name:
+        return {}
+    if _has_told(hosts_by_name, platform):
+        restarts.clear(service)
+        return {}
+    restarts.mark(service)
+    return {"outdated": service}
 
 
 def _forget(gone: Sequence[hosts.Host], platform: Platform) -> bool:

@@ -47,6 +47,13 @@ def is_pending(service: str) -> bool:
     return _pending(service) is not None
 
 
+def pending_hosts(service: str) -> Hosts:
+    """Return the DHCP hosts that the running service can be told of instead of a restart; none
+    where nothing is pending, or only a restart helps."""
+    found = _pending(service)
+    return {} if found is None or found.hosts is None else found.hosts
+
+
 @contextlib.contextmanager
 def changing(service: str, hosts: Hosts | None = None) -> Iterator[Pending]:
     """Note that the service needs a restart for what the block writes, unless the block fails. The

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,9 +23,6 @@ NODES = {
 }
 
 
-pytestmark = pytest.mark.nightly
-
-
 @pytest.fixture(scope="module")
 def booted(lab: Lab) -> Iterator[Lab]:
     """A boot server with a name server on it, and a node of each image, all on."""
@@ -34,9 +32,9 @@ def booted(lab: Lab) -> Iterator[Lab]:
     pillar["diskless"]["networks"]["lab"]["nameservers"] = ["10.141.0.1"]
     for number, (node, (package, root, text)) in enumerate(NODES.items()):
         golden = f"/diskless/golden{number}"
-        lab.server.run("mkdir", golden)
         source = roots.resolver(package) if package else roots.golden()
-        lab.keeper.run("cp", "-a", "--reflink=auto", f"{source}/.", lab.server.path(golden))
+        copy = ["cp", "-a", "--reflink=auto", source, lab.server.diskless / f"golden{number}"]
+        subprocess.run(copy, check=True)
         if text is not None:
             resolv = lab.server.path(f"{golden}/etc/resolv.conf")
             resolv.unlink(missing_ok=True)
