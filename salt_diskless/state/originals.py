@@ -17,7 +17,8 @@ from salt_diskless import tree
 
 DATABASE = f"{tree.STATE}/state.sqlite"
 
-#: An original without content did not exist. ``written`` is the digest of what the project wrote.
+#: An original without content did not exist. ``written`` has the digests of what the project
+#: wrote or was about to write.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
     path TEXT PRIMARY KEY, content BLOB, mode INTEGER, uid INTEGER, gid INTEGER, written TEXT);
@@ -66,9 +67,16 @@ def keep_files(files: Mapping[str, tree.Content], configured: bool = False) -> N
                 database.executemany(
                     "INSERT OR IGNORE INTO directory VALUES (?)", _missing(os.path.dirname(path))
                 )
-            database.execute(
-                "UPDATE file SET written = ? WHERE path = ?", (_digest_of(content), path)
-            )
+            _note_written(database, path, content)
+
+
+def _note_written(database: sqlite3.Connection, path: str, content: tree.Content) -> None:
+    """Record the digest of what will be written, beside that of the project's file which is there
+    now: the write may be refused, or killed."""
+    (row,) = database.execute("SELECT written FROM file WHERE path = ?", (path,))
+    before = {*(row[0] or "").split()} & {_digest(tree.read(path) or b"")}
+    written = " ".join(sorted({_digest_of(content), *before}))
+    database.execute("UPDATE file SET written = ? WHERE path = ?", (written, path))
 
 
 def keep_services(services: Iterable[Service]) -> None:
@@ -140,7 +148,7 @@ def _put_back(
     if there is None and content is None:
         return
     if there is not None and not (
-        there == content or tree.is_marked(there) or hashlib.sha256(there).hexdigest() == written
+        there == content or tree.is_marked(there) or _digest(there) in (written or "").split()
     ):
         result.kept[path] = "was changed since salt-diskless wrote it, so it stays"
         return
@@ -182,6 +190,10 @@ def _digest_of(content: tree.Content) -> str:
         content = tree.read(content.source) or b""
     elif isinstance(content, tree.Secret):
         content = content.content
+    return _digest(content)
+
+
+def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 

@@ -9,11 +9,14 @@ import os
 import pathlib
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
+
+from salt_diskless.state import originals
 
 #: What changes a disk, or has another program do something: Python's audit events (sys.audit).
 CHANGES = frozenset(
@@ -88,10 +91,19 @@ def everything(places: Iterable[str]) -> dict[str, tuple]:
                 held: object = None
                 if os.path.islink(path):
                     held = os.readlink(path)
+                elif path == originals.DATABASE:
+                    held = _records(path)
                 elif os.path.isfile(path) and not _NEW_EACH_TIME.search(path):
                     held = pathlib.Path(path).read_bytes()
                 found[path] = (oct(status.st_mode), status.st_uid, status.st_gid, held)
     return found
+
+
+def _records(path: str) -> list[tuple]:
+    """Return the recorded originals, without the digests of keys, which are made anew."""
+    columns = "path, content, mode, uid, gid"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return database.execute(f"SELECT {columns} FROM file ORDER BY path").fetchall()
 
 
 def differences(now: dict[str, tuple], wanted: dict[str, tuple]) -> list[str]:

@@ -117,6 +117,16 @@ def test_what_the_admin_changed_since_is_named_and_stays(salt_call, pillar, adop
     assert list(again["kept"]) == [str(defaults)]
 
 
+def test_a_write_that_was_recorded_and_not_made_keeps_no_file(salt_call, pillar, adopted, files):
+    before = files()
+    apply(salt_call(pillar))
+    defaults = pillar["lookup"]["tftp_defaults"]
+    for text in (b"refused", b"refused again"):
+        originals.keep_files({defaults: text})
+    assert "kept" not in salt_call({}).modules["diskless.clean"]()
+    assert files() == before
+
+
 @pytest.mark.parametrize("stop", range(0, 60, 4))
 def test_a_killed_clean_is_finished_by_the_next(salt_call, pillar, adopted, files, stop):
     before = files()

@@ -179,10 +179,10 @@ def test_comments_are_no_secret(salt_call, pillar, golden):
 
 def test_private_keys_are_found_by_content(salt_call, pillar, golden):
     text = "-----BEGIN PRIVATE KEY-----\nAAAA\n"
-    for path in ("/etc/app/tls", "/root/deploy.pem", "/home/ann/work/key"):
+    for path in ("/etc/app/tls", "/root/deploy.pem", "/home/ann/private/key"):
         put(golden, path, text)
     found = named(sync(salt_call(pillar)), "recognised by their content")
-    assert found == ["/etc/app/tls", "/home/ann/work/key", "/root/deploy.pem"]
+    assert found == ["/etc/app/tls", "/home/ann/private/key", "/root/deploy.pem"]
 
 
 @pytest.mark.parametrize("path", ["/etc/munge/munge.key", "/etc/app/tls"])
