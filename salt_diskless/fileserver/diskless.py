@@ -10,7 +10,7 @@ In the master's configuration (or the minion's, where it is masterless), add it 
       - diskless
 
 The files are those of the installed package, read-only and never stale, and are the same in every
-environment (``saltenv``) that is asked for. ``diskless_saltenvs: [base, prod]`` beside
+environment (``saltenv``) that the configuration names. ``diskless_saltenvs: [base, prod]`` beside
 ``fileserver_backend`` limits it to these. Interface: salt.fileserver, "File Server Backends";
 without ``update``, for which Salt would want an interval in the configuration.
 """
