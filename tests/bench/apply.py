@@ -33,6 +33,8 @@ REPEATS = 7
 FIRST_RUNS = 3
 
 _STATES = """
+pillar: {diskless.valid: []}
+record: {diskless.recorded: []}
 images: {diskless_image.synced: []}
 snapshots: {diskless_snapshot.managed: []}
 tftp: {diskless_tftp.managed: []}
@@ -98,7 +100,16 @@ class Bench:
 
     def _golden(self) -> None:
         root = self.place / "golden"
-        for name in ("bin", "sbin", "boot", "etc", "root", "var/log/apt", "var/spool/cron"):
+        for name in (
+            "bin",
+            "sbin",
+            "usr/bin",
+            "boot",
+            "etc",
+            "root",
+            "var/log/apt",
+            "var/spool/cron",
+        ):
             (root / name).mkdir(parents=True)
         modules = root / "lib/modules/6.1-test"
         modules.mkdir(parents=True)
@@ -197,7 +208,7 @@ class Bench:
 @contextlib.contextmanager
 def _place(count: int) -> Iterator[Bench]:
     """Give a boot server that nothing was applied on yet, and take it away again."""
-    place = pathlib.Path(tempfile.mkdtemp(prefix="diskless-bench."))
+    place = pathlib.Path(tempfile.mkdtemp(prefix="diskless-bench.", dir="/srv"))
     try:
         bench = Bench(place, count)
         bench.write_pillar(count)
@@ -259,9 +270,13 @@ def main() -> None:
     if os.environ.get("DISKLESS_BENCH_APART") != "yes":
         os.environ["DISKLESS_BENCH_APART"] = "yes"
         script = (
-            "ip link set lo up; mkdir -p /etc/exports.d /var/lib/nfs; "
-            "for d in /etc/exports.d /var/lib/nfs; do mount -t tmpfs none $d; done; "
-            '[ ! -e /etc/exports ] || mount --bind /dev/null /etc/exports; exec "$@"'
+            "ip link set lo up; ip link add eth0 type veth peer name node0; "
+            "ip addr add 10.0.0.1/8 dev eth0; ip link set eth0 up; "
+            "for d in /etc/exports.d /var/lib/nfs /var/lib/salt-diskless /etc/systemd/system "
+            "/run/salt-diskless; do mkdir -p $d; mount -t tmpfs none $d; done; "
+            # Without a name server: Salt's grains would wait for one.
+            "for f in /etc/exports /etc/resolv.conf; do "
+            '[ ! -e $f ] || mount --bind /dev/null $f; done; exec "$@"'
         )
         apart = ["unshare", "--mount", "--net", "sh", "-ec", script, "sh"]
         os.execvp(apart[0], [*apart, sys.executable, __file__, *sys.argv[1:]])

@@ -128,7 +128,7 @@ def disk(place: pathlib.Path) -> int:
 
 @contextlib.contextmanager
 def _bench() -> Iterator[Bench]:
-    place = pathlib.Path(tempfile.mkdtemp(prefix="diskless-bench."))
+    place = pathlib.Path(tempfile.mkdtemp(prefix="diskless-bench.", dir="/srv"))
     try:
         yield Bench(place)
     finally:

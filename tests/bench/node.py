@@ -59,6 +59,7 @@ mkdir -p /etc/exports.d /var/lib/nfs /var/lib/dhcp
 for d in /etc/exports.d /var/lib/nfs /var/lib/dhcp /var/lib/salt-diskless /run; do
     mkdir -p $d; mount -t tmpfs none $d
 done
+mount -t tmpfs none /etc/systemd/system
 for f in /etc/exports /etc/resolv.conf; do [ ! -e $f ] || mount --bind /dev/null $f; done
 exec "$@"
 """
@@ -288,7 +289,7 @@ def main() -> None:
     if options.serve is None:
         show(measure(options.nodes), options.json)
         return
-    with tempfile.TemporaryDirectory(prefix="diskless-bench.") as name:
+    with tempfile.TemporaryDirectory(prefix="diskless-bench.", dir="/srv") as name:
         place = pathlib.Path(name, "b")
         place.mkdir()
         server = Server(place, options.serve)
