@@ -17,17 +17,20 @@ from salt_diskless.image.versions import Served
 _SETTINGS = "/run/salt-diskless-initramfs"
 
 #: For initramfs.conf(5). MODULES=dep takes the drivers of the machine that builds, which is the
-#: boot server; the scripts of a node need busybox; and a node resumes from no disk. init in the
-#: initramfs reads it too.
+#: boot server; the scripts of a node need busybox; and a node resumes from no disk. mkinitramfs
+#: fails without COMPRESS. init in the initramfs reads it too.
 _INITRAMFS_TOOLS_SETTINGS = """\
 if [ "${MODULES:-}" = dep ]; then MODULES=most; fi
+COMPRESS="${COMPRESS:-gzip}"
 if [ "${BUSYBOX:-}" = n ]; then BUSYBOX=y; fi
 RESUME=none
 ROOT=
 """
 
 #: For dracut.conf(5): what the golden machine has for its own disks and its own boot. A node has
-#: neither: its root comes from the kernel command line that the boot server writes.
+#: neither: its root comes from the kernel command line that the boot server writes. Modules that
+#: need dracut's own network or systemd are not added, since a node's initramfs has neither, and
+#: the modules that the project's one needs are not omitted.
 _DRACUT_SETTINGS = """\
 kernel_cmdline=
 hostonly=no
@@ -47,6 +50,19 @@ uefi=no
 no_kernel=no
 kernel_only=no
 noimageifnotneeded=no
+for _list in add_dracutmodules force_add_dracutmodules omit_dracutmodules; do
+    _kept=
+    for _module in ${!_list}; do
+        case ${_list%%_*}/$_module in
+            omit/base | omit/udev-rules | omit/salt-diskless) ;;
+            omit/*) _kept="$_kept $_module" ;;
+            *network* | *systemd* | */connman | */ifcfg | */nfs | */cifs | */iscsi | */nbd) ;;
+            */nvmf | */fcoe* | */livenet | */url-lib | */ssh-client) ;;
+            *) _kept="$_kept $_module" ;;
+        esac
+    done
+    printf -v "$_list" "%s " "$_kept"
+done
 """
 
 
@@ -81,6 +97,7 @@ mkdir -p {root}{_SETTINGS}/conf.d
 chroot {root} sh -c '
     [ ! -d /etc/initramfs-tools ] || cp -a /etc/initramfs-tools/. {_SETTINGS}
     printf "%s" "$1" >{_SETTINGS}/conf.d/zzz-salt-diskless
+    : >>{_SETTINGS}/initramfs.conf
 ' sh {shlex.quote(_INITRAMFS_TOOLS_SETTINGS)}
 chroot {root} mkinitramfs -o {target} -d {_SETTINGS} {release} >&2
 chroot {root} sh -c 'command -v lsinitramfs' >&2 || exit 0
@@ -116,8 +133,14 @@ chroot {root} sh -c '
 chroot {root} dracut --force --no-hostonly --modules salt-diskless \
     --confdir {_SETTINGS} --omit 'ifcfg network systemd' \
     --tmpdir /run --keep --logfile /run/dracut.log \
-    --kver {release} {target} >{root}/run/said 2>&1 || {{ cat {root}/run/said >&2; exit 1; }}
-cd {root}/run/dracut.*/initramfs
+    --kver {release} {target} >{root}/run/said 2>&1 || {{
+    grep -v -e Executing: -e firmware_class -e 'Not removing' {root}/run/said >&2
+    exit 1
+}}
+cd {root}/run/dracut.*/initramfs 2>/dev/null || {{
+    echo "no initramfs; look for an exit in /etc/dracut.conf and /etc/dracut.conf.d" >&2
+    exit 1
+}}
 if [ ! -e usr/lib/salt-diskless/diskless.sh ]; then
     grep -e salt-diskless -e 'could not be found' {root}/run/said >&2
     exit 1
