@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from salt_diskless.files.beneath import Tree
@@ -59,6 +59,23 @@ def kernels(tree: str) -> tuple[Kernel, ...]:
     return tuple(found[release] for release in sorted(found, key=_age, reverse=True))
 
 
+def incomplete(tree: str) -> dict[str, str]:
+    """Return the releases of a tree that are half there, with what they lack: a kernel without
+    modules, or modules without a kernel."""
+    complete = {kernel.release for kernel in kernels(tree)}
+    lacking = {}
+    with Tree(tree) as root:
+        for name in root.names("/boot"):
+            release = name.removeprefix("vmlinuz-")
+            if release != name and root.is_file(f"/boot/{name}"):
+                lacking[release] = f"its modules in /lib/modules/{release}"
+        for directory in MODULES:
+            for release in root.names(directory):
+                if root.is_file(f"{directory}/{release}/modules.dep"):
+                    lacking[release] = f"/boot/vmlinuz-{release}"
+    return {release: lacking[release] for release in lacking.keys() - complete}
+
+
 def flavour(release: str) -> tuple[str, ...]:
     """Return the words of a release that name its flavour, such as ``("rt", "debug")``; nothing for
     the ordinary kernel of a distribution.
@@ -92,6 +109,19 @@ def default_release(releases: Sequence[str]) -> tuple[str | None, tuple[str, ...
         return None, tuple(releases)
     others = tuple(release for release in releases if flavours[release] != wanted)
     return next(release for release in releases if flavours[release] == wanted), others
+
+
+def better_incomplete(complete: Sequence[str], lacking: Iterable[str]) -> str | None:
+    """Return the release that would be taken if it were complete, or None.
+
+    complete
+        The releases of which one is taken, newest first.
+    lacking
+        The others.
+    """
+    every = sorted({*complete, *lacking}, key=_age, reverse=True)
+    best, _ = default_release(every)
+    return None if best in complete else best
 
 
 def _age(release: str) -> list[tuple[int, int, str]]:

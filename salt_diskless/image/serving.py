@@ -9,7 +9,14 @@ from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.files.beneath import Tree
 from salt_diskless.image import initramfs, links, modules
-from salt_diskless.image.kernels import Kernel, default_release, kernels
+from salt_diskless.image.kernels import (
+    Kernel,
+    better_incomplete,
+    default_release,
+    flavour,
+    incomplete,
+    kernels,
+)
 from salt_diskless.image.modules import Modules
 from salt_diskless.image.needs import NFS, USEFUL, Need
 from salt_diskless.image.versions import Served, Version
@@ -31,21 +38,7 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
     there = {kernel.release: kernel for kernel in kernels(tree)}
     own, which = image.kernel, f"Kernel {image.kernel}, as the pillar says"
     if own is None:
-        if not there:
-            raise DisklessError(
-                f"diskless:images:{image.name}: found no kernel with its modules in the golden "
-                "root; install one there (on Debian linux-image-amd64)"
-                + "".join(f"\n{sentence}" for sentence in _dangling(tree, links.KERNELS))
-            )
-        own, by_name = default_release(list(there))
-        if own is None:
-            raise DisklessError(
-                f"diskless:images:{image.name}:kernel: found nothing, and kernels of several "
-                f"flavours in the golden root: {', '.join(by_name)}; name one of them"
-            )
-        which = f"Kernel not specified, using {own}"
-        if by_name:
-            which += f" (only by name: {', '.join(by_name)})"
+        own, which = _default(image, tree, list(there))
     problems = [f"diskless:images:{image.name}: {why}" for why in _dangling(tree, ["/boot"])]
     if problems:
         raise DisklessError("\n".join(problems))
@@ -79,6 +72,44 @@ def choose(image: Image, tree: str, needs: tuple[Need, ...]) -> tuple[dict[str, 
         raise DisklessError("\n".join(problems))
     others = ", ".join(release for release in served if release != own)
     return served, f"{which}; for nodes that name it also {others}" if others else which
+
+
+def _default(image: Image, tree: str, releases: list[str]) -> tuple[str, str]:
+    """Return the kernel that is taken where the pillar names none, and a sentence about it.
+
+    releases
+        The complete kernels of the tree, newest first.
+
+    Raises :class:`DisklessError` where there is none, or where only its name can tell.
+    """
+    lacking = incomplete(tree)
+    where = f"diskless:images:{image.name}"
+    if not releases:
+        half = "".join(f"; {release} lacks {what}" for release, what in lacking.items())
+        raise DisklessError(
+            f"{where}: found no kernel with its modules in the golden root{half}; install one "
+            "there (on Debian linux-image-amd64)"
+            + "".join(f"\n{sentence}" for sentence in _dangling(tree, links.KERNELS))
+        )
+    own, by_name = default_release(releases)
+    if own is None:
+        raise DisklessError(
+            f"{where}:kernel: found nothing, and kernels of several flavours in the golden root: "
+            f"{', '.join(by_name)}; name one of them"
+        )
+    which = f"Kernel not specified, using {own}"
+    better = better_incomplete(releases, lacking)
+    if better is not None and flavour(better) != flavour(own):
+        raise DisklessError(
+            f"{where}:kernel: found nothing, and {better} in the golden root lacks "
+            f"{lacking[better]}; complete are kernels of other flavours only: "
+            f"{', '.join(releases)}; install all of {better} there, or name one of these"
+        )
+    if better is not None:
+        which += f" (not {better}, which lacks {lacking[better]})"
+    if by_name:
+        which += f" (only by name: {', '.join(by_name)})"
+    return own, which
 
 
 def _dangling(tree: str, paths: Iterable[str]) -> list[str]:

@@ -415,3 +415,42 @@ def test_several_flavours_without_an_ordinary_kernel_are_refused(salt_call, pill
     ret = salt_call(pillar).state("diskless_image.synced")
     assert ret.result is False
     assert "diskless:images:tiny:kernel: found nothing, and kernels of several" in ret.comment
+
+
+def halve(golden: pathlib.Path, release: str, half: str) -> None:
+    """Take the modules or the kernel of a release away."""
+    if half == "modules":
+        shutil.rmtree(golden / f"lib/modules/{release}")
+    else:
+        (golden / f"boot/vmlinuz-{release}").unlink()
+
+
+@pytest.mark.parametrize("half", ["modules", "kernel"])
+@pytest.mark.parametrize("variant", ["+debug", "-rt", "+64k", "-cloud"])
+def test_a_variant_does_not_replace_half_a_kernel(salt_call, pillar, golden, half, variant):
+    ordinary = "6.1.0-11-test"
+    put_kernel(golden, ordinary)
+    halve(golden, ordinary, half)
+    halve(golden, OLD, half)
+    put_kernel(golden, ordinary + variant)
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert f"{ordinary} in the golden root lacks" in ret.comment
+    assert f"other flavours only: {ordinary}{variant}; install all of {ordinary}" in ret.comment
+    pillar["images"]["tiny"]["kernel"] = ordinary + variant
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True, ret.comment
+
+
+@pytest.mark.parametrize("half", ["modules", "kernel"])
+def test_half_a_newer_kernel_is_named(salt_call, pillar, golden, both, half):
+    halve(golden, NEW, half)
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True and f"using {OLD} (not {NEW}, which lacks" in ret.comment
+
+
+def test_a_root_with_half_a_kernel_only_says_what_it_lacks(salt_call, pillar, golden):
+    halve(golden, OLD, "modules")
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert f"{OLD} lacks its modules in /lib/modules/{OLD}; install one there" in ret.comment

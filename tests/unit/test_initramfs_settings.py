@@ -12,9 +12,8 @@ from salt_diskless.image.initramfs import _DRACUT_SETTINGS, _INITRAMFS_TOOLS_SET
 def after(shell: str, own: str, settings: str, name: str) -> str:
     """Return a variable's value after a machine's own settings and the project's."""
     script = f'{own}\n{settings}\nprintf %s "${name}"'
-    done = subprocess.run([*shell.split(), "-euc", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    argv = [*shell.split(), "-euc", script]
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 @pytest.mark.parametrize(
