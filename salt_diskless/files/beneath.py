@@ -21,7 +21,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO
+from typing import IO, NamedTuple
 
 from salt_diskless.command import run
 from salt_diskless.disk import write_all
@@ -31,6 +31,8 @@ Path = str | bytes
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Without O_NONBLOCK a pipe would block that came to the name of a plain file.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: As many links in one path as Linux follows (path_resolution(7)).
 _MOST_LINKS = 40
@@ -40,8 +42,7 @@ _MOST_OPEN = 100
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A path that a walk found.
 
     path
@@ -63,6 +64,17 @@ class Found:
         """A path for functions that take no descriptor of a directory. Its last component may be a
         link: do not follow it."""
         return _full(self.parent, self.name)
+
+    def read(self, most: int) -> bytes:
+        """Return up to ``most`` bytes of a plain file, or nothing where it is none any more."""
+        try:
+            descriptor = os.open(self.name, _FILE, dir_fd=self.parent)
+        except OSError as err:
+            if err.errno in _ABSENT:
+                return b""
+            raise
+        with open(descriptor, "rb") as stream:
+            return stream.read(most) if _is_plain(descriptor) else b""
 
 
 @dataclass(slots=True)
@@ -241,19 +253,38 @@ class Tree:
         with self._at(path, follow=False) as spot:
             start = spot.path.rstrip(b"/")
             yield Found(start, status, spot.parent, spot.name)
+        if stat.S_ISDIR(status.st_mode):
+            for directory, descriptor, below in self._directories(start):
+                for found in _entries(directory, descriptor):
+                    yield found
+                    if stat.S_ISDIR(found.status.st_mode):
+                        below.append(found.path)
+
+    def inodes(self) -> set[int]:
+        """Return the inode numbers of all that is no directory: a walk that asks for no status."""
+        numbers = set()
+        for directory, descriptor, below in self._directories(b""):
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        below.append(directory + b"/" + os.fsencode(entry.name))
+                    else:
+                        numbers.add(entry.inode())
+        return numbers
+
+    def _directories(self, start: bytes) -> Iterator[tuple[bytes, int, list[bytes]]]:
+        """Yield a directory, its descriptor, and a list to which the directories in it are to be
+        added; then those."""
         chain: list[tuple[bytes, int]] = []
-        pending = [start] if stat.S_ISDIR(status.st_mode) else []
+        pending = [start]
         try:
             while pending:
                 directory = pending.pop()
                 descriptor = self._enter(directory, chain)
                 if descriptor is None:
                     continue
-                below = []
-                for found in _entries(directory, descriptor):
-                    yield found
-                    if stat.S_ISDIR(found.status.st_mode):
-                        below.append(found.path)
+                below: list[bytes] = []
+                yield directory, descriptor, below
                 pending += reversed(below)
         finally:
             for _, descriptor in chain:
@@ -485,10 +516,10 @@ def _descend(descriptor: int, parts: list[bytes]) -> int:
 def _entries(directory: bytes, descriptor: int) -> Iterator[Found]:
     """Yield what an open directory holds, by name."""
     with os.scandir(descriptor) as entries:
-        there = sorted((os.fsencode(entry.name), entry) for entry in entries)
-        for name, entry in there:
+        by_name = {os.fsencode(entry.name): entry for entry in entries}
+        for name in sorted(by_name):
             try:
-                status = entry.stat(follow_symlinks=False)
+                status = by_name[name].stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
             yield Found(directory + b"/" + name, status, descriptor, name)

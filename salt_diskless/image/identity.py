@@ -5,13 +5,14 @@ The paths are those of :mod:`salt_diskless.image.machine_identity`; the pillar's
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Iterable
 
 from salt_diskless.files.beneath import Tree
 from salt_diskless.image.machine_identity import LEFT_OUT
-from salt_diskless.image.patterns import Patterns
+from salt_diskless.image.patterns import matching
 
 #: Directories whose content is of this boot only; they are kept, empty, as mount points.
 VOLATILE = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
@@ -45,7 +46,7 @@ STORAGE = (ISCSI_NAME, NVME_NQN, NVME_ID)
 PLACES = (*EMPTIED, *sorted(HOST_KEYS), RANDOM_SEED, *STORAGE, MINION_ID, MINION_KEYS)
 
 #: Nothing of the table is below these, and most files are: rsync need not compare them with it.
-_BULK = ("/usr", "/lib", "/lib64", "/boot")
+BULK = ("/usr", "/lib", "/lib64", "/boot", "/var/lib/dpkg/info")
 
 #: Written anew.
 FSTAB = "/etc/fstab"
@@ -64,20 +65,22 @@ def rsync_filter(scrub: Iterable[str] = (), keep: Iterable[str] = ()) -> list[st
 
     H hides a path at the source, so that one which is at the destination goes, and S shows it;
     ``-`` also keeps what is at the destination, which is what the project writes there itself.
+    ``+`` takes it: what stands first spares rsync all other rules for most files.
 
     scrub, keep
         What the pillar adds to the table, and what it takes from it.
     """
     kept = [*(f"{path}/*" for path in (*VOLATILE, *RUNTIME)), FSTAB]
     logs = ["+ /var/log/", "+ /var/log/**/", "H /var/log/**"]
-    hidden = [f"H {path}" for path in scrub]
-    hidden += [f"S {path}" for path in keep]
-    hidden += [f"H {path}" for path in LEFT_OUT if path.endswith("/lost+found")]
-    hidden += [f"S {path}/**" for path in _BULK]
-    hidden += [f"H {path}" for path in LEFT_OUT]
+    first = [f"H {path}" for path in scrub]
+    first += [f"H {path}" for path in LEFT_OUT if path.endswith("/lost+found")]
+    first += [f"+ {path}/**" for path in BULK]
     places = [f"- {path}" for path in PLACES]
+    hidden = [f"S {path}" for path in keep]
+    hidden += [f"H {path}" for path in LEFT_OUT]
     return [
-        f"--filter={rule}" for rule in (*places, *hidden, *logs, *(f"- {path}" for path in kept))
+        f"--filter={rule}"
+        for rule in (*first, *places, *hidden, *logs, *(f"- {path}" for path in kept))
     ]
 
 
@@ -88,9 +91,8 @@ def found(tree: str, scrub: Iterable[str] = (), keep: Iterable[str] = ()) -> lis
         As for :func:`rsync_filter`.
     """
     with Tree(tree) as root:
-        patterns = Patterns(root)
-        left = {path for pattern in (*LEFT_OUT, *scrub) for path in patterns.matching(pattern)}
-        left -= {path for pattern in keep for path in patterns.matching(pattern)}
+        left = {*itertools.chain(*matching(root, (*LEFT_OUT, *scrub)).values())}
+        left -= {*itertools.chain(*matching(root, keep).values())}
         left -= {path for path in PLACES if _is_empty(root, path)}
         left |= {path for path in EMPTIED if not _is_empty(root, path)}
         if root.is_directory(LOGS):

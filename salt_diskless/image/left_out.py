@@ -46,8 +46,7 @@ def left_out(image: Image, source: RsyncSource) -> Mapping[str, list[str]]:
 def _matching(source: RsyncSource, every: Iterable[str]) -> dict[str, list[str]]:
     if source.directory is not None:
         with Tree(source.directory) as root:
-            tree = patterns.Patterns(root)
-            return {pattern: list(tree.matching(pattern)) for pattern in every}
+            return patterns.matching(root, every)
     names = _names(source, every)
     return {
         pattern: [path for path in names if patterns.matches(path, pattern)] for pattern in every

@@ -17,6 +17,7 @@ from salt_diskless.files.beneath import Found, Tree
 
 #: So many bytes of two files are compared at a time.
 _BLOCK = 1 << 18
+_CAPABILITY = "security.capability"
 #: Control characters, the backslash, and bytes that are no UTF-8 (as ``surrogateescape`` has them).
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
 
@@ -32,11 +33,14 @@ class Listing:
         Bytes that it takes on the disk, each file once.
     new
         Bytes of those that it does not share with the tree that it was compared with.
+    capabilities
+        The programs that have file capabilities (capabilities(7)), which NFS does not have.
     """
 
     digest: str
     total: int
     new: int
+    capabilities: tuple[str, ...]
 
 
 def listing(tree: str, shared_with: str | None = None) -> Listing:
@@ -45,20 +49,23 @@ def listing(tree: str, shared_with: str | None = None) -> Listing:
     shared_with
         The tree whose files it may share (hard links); None when there is no other one.
     """
-    others = {found.status.st_ino for found in _walk(shared_with)} if shared_with else set()
+    others = _inodes(shared_with) if shared_with else set()
     digest, total, new = hashlib.sha256(), 0, 0
-    counted = set()
+    counted, capable = set(), []
     for found in _walk(tree):
         path, status = found.path, found.status
-        facts = (*_facts(status), 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns)
+        is_directory = stat.S_ISDIR(status.st_mode)
+        facts = (*_facts(status), 0 if is_directory else status.st_mtime_ns)
         digest.update(path + b"\0" + repr(facts).encode() + b"\0")
         if stat.S_ISLNK(status.st_mode):
             digest.update(os.readlink(found.name, dir_fd=found.parent) + b"\0")
+        elif status.st_mode & 0o111 and not is_directory and _has_capability(found):
+            capable.append(os.fsdecode(path))
         if status.st_ino not in counted:
             counted.add(status.st_ino)
             total += status.st_blocks * 512
             new += 0 if status.st_ino in others else status.st_blocks * 512
-    return Listing(digest.hexdigest(), total, new)
+    return Listing(digest.hexdigest(), total, new, tuple(sorted(capable)))
 
 
 def differences(old: str, new: str) -> dict[str, list[str]]:
@@ -90,6 +97,19 @@ def shown(path: bytes) -> str:
 def _walk(tree: str) -> Iterator[Found]:
     with Tree(tree, links=False) as root:
         yield from root.walk()
+
+
+def _inodes(tree: str) -> set[int]:
+    with Tree(tree, links=False) as root:
+        return root.inodes()
+
+
+def _has_capability(found: Found) -> bool:
+    try:
+        os.getxattr(found.full, _CAPABILITY, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
 
 
 def _facts(status: os.stat_result) -> tuple[int, ...]:

@@ -119,11 +119,11 @@ def _changed(
     """Make the version what the source is, where that differs or may."""
     seen = looked(image, opened, held)
     found = seen.found
-    done = done or replace(compared(image, source, found), findings=noted(image, seen))
+    done = done or compared(image, source, found)
     if not done.changed:
         if source.mark:
             describe(image, replace(current, mark=source.mark))
-        return done
+        return replace(done, findings=noted(image, seen))
     fstab = left_out.fstab(seen.source)
     lines = mounts.wanted_lines(image, fstab)
     tree, sent = copied(image, seen.source, found, report, held)
@@ -163,7 +163,7 @@ def _changed(
         bytes_total=there.total,
         bytes_new=there.new,
         bytes_sent=sent,
-        findings=findings,
+        findings=notes.with_capabilities(findings, there.capabilities),
         fstab=image.fstab,
     )
     describe(image, finished)
@@ -171,7 +171,7 @@ def _changed(
     if steps.left:
         why += f". Left for the next version: {', '.join(map(shown, steps.left[:10]))}"
     why = ". ".join([why, *settled])
-    return replace(done, new=current.name, why=why, findings=findings)
+    return replace(done, new=current.name, why=why, findings=finished.findings or {})
 
 
 #: Below here is what makes an initramfs what it is.
@@ -212,7 +212,7 @@ def freeze(image: Image, files: squashfs.Wanted = frozenset()) -> Synced:
             shutil.rmtree(tree)
         staging.copied(current.path, tree)
         frozen = replace(current, changed_live=None, published_at=None, bytes_sent=0, squashfs=None)
-        name = staging.become_version(image, frozen, current)
+        name = staging.become_version(image, frozen, current).name
         squashfs.have(image, find(image, name), files)
         publish(image, name)
     why = f"{current.name} as it was changed in place"

@@ -77,12 +77,11 @@ def of_source(image: Image, seen: Seen, fstab: str) -> dict[str, tuple[str, ...]
 
 
 def of_tree(tree: str) -> dict[str, tuple[str, ...]]:
-    """Return what is in a version, as findings."""
+    """Return which secrets are in a version, as findings."""
     with Tree(tree) as root:
         shared = secrets.shared(root)
         found = {
             "secret": shared,
             "keys": [path for path in secrets.private_keys(root) if path not in shared],
-            "capabilities": secrets.with_capabilities(root),
         }
     return {name: notes.folded(paths) for name, paths in found.items() if paths}

@@ -21,8 +21,9 @@ Roots = Mapping[str, tuple[str, ...]]
 
 NOBODY: Roots = MappingProxyType({})
 
+_CAPABILITIES = "capabilities"
 #: The findings that are about what is in a version, and not about its source.
-OF_TREE = ("secret", "keys", "capabilities")
+OF_TREE = ("secret", "keys", _CAPABILITIES)
 
 _GIVE = (
     "write them on the nodes with Salt (file.managed, in a directory that `files` keeps), or put "
@@ -66,6 +67,13 @@ def folded(paths: Iterable[str]) -> tuple[str, ...]:
     return (*every[:MOST], f"and {len(every) - MOST} more")
 
 
+def with_capabilities(findings: Findings, programs: Iterable[str]) -> Findings:
+    """Return findings with the programs of a version that have file capabilities."""
+    others = {name: paths for name, paths in findings.items() if name != _CAPABILITIES}
+    every = folded(programs)
+    return {**others, _CAPABILITIES: every} if every else others
+
+
 def sentences(findings: Findings, roots: Roots, *, brief: bool = False) -> dict[str, list[str]]:
     """Return the findings as reason to paths.
 
@@ -80,13 +88,13 @@ def sentences(findings: Findings, roots: Roots, *, brief: bool = False) -> dict[
         if findings.get(name) and not (brief and name in _EXPECTED)
     }
     nodes = [node for mode in _ON_NFS for node in roots.get(mode, ())]
-    if nodes and findings.get("capabilities"):
+    if nodes and findings.get(_CAPABILITIES):
         modes = " and ".join(mode for mode in _ON_NFS if roots.get(mode))
         reason = (
             f"file capabilities, which NFS does not have, so these programs lack them on "
             f"{fold(nodes)} (root: {modes}); give these nodes root: squashfs or ram"
         )
-        shown[reason] = list(findings["capabilities"])
+        shown[reason] = list(findings[_CAPABILITIES])
     return shown
 
 

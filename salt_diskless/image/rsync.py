@@ -130,17 +130,20 @@ def difference(
     paths, total, new, links = [], 0, set(), False
     lines = _rsync(image, source, tree, more, own, kept).splitlines()
     mounts = {f"/{match[1]}" for match in map(_MOUNT.fullmatch, lines) if match}
+    without = {*identity.VOLATILE, *identity.RUNTIME}
+    not_removed = mounts | _above(own)
     for line in lines:
         match = _ITEM.fullmatch(line)
-        if match is not None and match[1] == "*" and "/" + match[5].rstrip("/") in mounts:
+        if match is None:
             continue
-        if match is None or "/" + match[5].rstrip("/") in (*identity.VOLATILE, *identity.RUNTIME):
+        path = "/" + match[5].rstrip("/")
+        if path in without or (match[1] == "*" and path in not_removed):
             continue
-        paths.append("/" + match[5].rstrip("/"))
+        paths.append(path)
         if match[2] == "f" and match[1] != "h":
-            total += _on_disk(source, paths[-1], int(match[4]))
+            total += _on_disk(source, path, int(match[4]))
         if "+" in match[3]:
-            new.add(paths[-1])
+            new.add(path)
         links = links or match[1] == "h"
     return Difference(tuple(paths), total, frozenset(new), links, tuple(sorted(mounts)))
 
@@ -167,7 +170,7 @@ def _rsync(
 ) -> str:
     argv = ["rsync", *_COMMON, *more, *source.options]
     argv += [f"--filter=- {path}" for path in own]
-    argv += [f"--filter=P {path}" for path in sorted({*kept, *_above([*own, *kept])})]
+    argv += [f"--filter=P {path}" for path in sorted({*kept, *_above(kept)})]
     argv += [f"--filter=H {pattern}" for pattern in image.exclude]
     argv += identity.rsync_filter(image.scrub, image.keep)
     argv += [*source.arguments, f"{destination}/"]

@@ -16,7 +16,7 @@ from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.disk import flush
 from salt_diskless.files.beneath import Tree
-from salt_diskless.image import identity, initramfs, links, mounts, rsync
+from salt_diskless.image import identity, initramfs, links, mounts, notes, rsync
 from salt_diskless.image.listing import listing
 from salt_diskless.image.packages import packages
 from salt_diskless.image.rsync import Difference
@@ -171,7 +171,7 @@ def complete(
     """
     with Tree(staging) as root:
         try:
-            notes = links.settle(root)
+            replaced = links.settle(root)
             _make_places(root)
             text = identity.FSTAB_TEXT + "".join(f"{line}\n" for line in fstab)
             root.write(identity.FSTAB, text.encode(), 0o644)
@@ -191,7 +191,7 @@ def complete(
                 f"diskless:images:{image.name}: {err.filename}: cannot be written in the new "
                 f"version: {err.strerror}; put it right in the golden root"
             ) from err
-    return notes
+    return replaced
 
 
 def _make_places(root: Tree) -> None:
@@ -220,8 +220,8 @@ def refuse_identity(image: Image, staging: str) -> None:
         )
 
 
-def become_version(image: Image, version: Version, newest: Version | None) -> str:
-    """Give the staging directory a version's name and place, and return the name.
+def become_version(image: Image, version: Version, newest: Version | None) -> Version:
+    """Give the staging directory a version's name and place, and return the version.
 
     version
         All that is known of it: the rest is found out here.
@@ -249,6 +249,7 @@ def become_version(image: Image, version: Version, newest: Version | None) -> st
         listing=there.digest,
         bytes_total=there.total,
         bytes_new=there.new,
+        findings=notes.with_capabilities(version.findings or {}, there.capabilities),
     )
     describe(image, described)
-    return name
+    return described

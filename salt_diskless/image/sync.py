@@ -24,6 +24,7 @@ from salt_diskless.image import (
     squashfs,
     staging,
 )
+from salt_diskless.image.listing import listing
 from salt_diskless.image.look import Seen, look, of_source, of_tree
 from salt_diskless.image.needs import Need
 from salt_diskless.image.progress import Progress
@@ -150,7 +151,9 @@ def _with_findings(image: Image, done: Synced, test: bool) -> Synced:
     if newest is None:
         return done
     if newest.findings is None:
-        newest = replace(newest, findings={**of_tree(newest.path), **done.findings})
+        findings = {**of_tree(newest.path), **done.findings}
+        programs = listing(newest.path).capabilities
+        newest = replace(newest, findings=notes.with_capabilities(findings, programs))
         if not test:
             describe(image, newest)
     return done if done.findings else replace(done, findings=newest.findings or {})
@@ -204,13 +207,12 @@ def _taken(
 ) -> Synced:
     """Make a version of a source that differs, or may."""
     newest, seen = latest(image), looked(image, opened)
-    if done is None:
-        done = replace(compared(image, source, seen.found), findings=noted(image, seen))
+    done = done or compared(image, source, seen.found)
     if not done.changed:
         if newest is not None and source.mark:
             # An archive that was made anew holds the same: the next run need not look into it.
             describe(image, replace(newest, mark=source.mark))
-        return done
+        return replace(done, findings=noted(image, seen))
     fstab = left_out.fstab(seen.source)
     lines = mounts.wanted_lines(image, fstab)
     tree, sent = copied(image, seen.source, seen.found, report)
@@ -235,9 +237,9 @@ def _taken(
         findings=findings,
         fstab=image.fstab,
     )
-    name = staging.become_version(image, version, newest)
+    made = staging.become_version(image, version, newest)
     why = ". ".join([f"{which}; from {source.shown}", *settled])
-    return replace(done, new=name, why=why, findings=findings)
+    return replace(done, new=made.name, why=why, findings=made.findings or {})
 
 
 def copied(

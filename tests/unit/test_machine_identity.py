@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from salt_diskless.image.identity import rsync_filter
+from salt_diskless.image.identity import BULK, PLACES
 from salt_diskless.image.machine_identity import LEFT_OUT, TABLE, Kind
 from salt_diskless.image.patterns import matches
 from tests.conftest import CHECKOUT
@@ -49,6 +49,12 @@ def test_what_nodes_need_is_taken(path):
 
 def test_nothing_of_the_bulk_is_in_the_table():
     """rsync takes all that is below these before it looks at the table."""
-    shown = [rule.split()[1].removesuffix("/**") for rule in rsync_filter() if "filter=S " in rule]
-    bulk = [f"{path}/" for path in shown]
-    assert bulk and not [path for path in LEFT_OUT if path.startswith(tuple(bulk))]
+    below = re.compile("|".join(f"{path}/.*" for path in BULK))
+    assert not [path for path in (*LEFT_OUT, *PLACES) if below.match(path)]
+
+
+def test_only_files_that_fsck_recovered_may_be_directly_in_the_bulk():
+    below = [
+        (path, pattern) for path in BULK for pattern in LEFT_OUT if matches(f"{path}/x", pattern)
+    ]
+    assert not below
