@@ -48,10 +48,16 @@ def read(path: str, form: str | None = None) -> list[Found]:
             f"{path}: found no format by its name; give one of {', '.join(FORMATS)}"
         )
     try:
-        return [dataclasses.replace(found, file=path) for found in FORMATS[form](text.read(path))]
+        lines = [dataclasses.replace(found, file=path) for found in FORMATS[form](text.read(path))]
     except DisklessError as err:
         words = str(err)
         raise DisklessError(words if words.startswith(path) else f"{path}: {words}") from None
+    if not lines:
+        raise DisklessError(
+            f"{path}: found no node in it, read as {form}; leave it out, or name the format that "
+            f"it has: one of {', '.join(FORMATS)}"
+        )
+    return lines
 
 
 def planned(

@@ -12,7 +12,25 @@ from salt_diskless.registry.importing.found import ADDRESS, Found, mac
 
 _TOKEN = re.compile(r'#[^\n]*|"((?:[^"\\\n]|\\.)*)"|[{};,]|"|[^\s{};,"#]+|\n')
 #: dhcpd.conf(5), "hardware": what else there is beside Ethernet.
+_DELETED = "a declaration that dhcpd has deleted"
 _NO_MAC = "no hardware ethernet; a node boots by its MAC"
+
+
+@dataclasses.dataclass(slots=True)
+class _Block:
+    """What is between two braces.
+
+    line
+        That of its first brace.
+    host
+        What a host declaration says; None for any other block.
+    boots
+        False below ``deny booting`` or ``ignore booting``.
+    """
+
+    line: int
+    host: Found | None
+    boots: bool
 
 
 def nodes(text: str) -> Iterator[Found]:
@@ -20,7 +38,17 @@ def nodes(text: str) -> Iterator[Found]:
     host-name``; where the name is no host name, that of its ``fixed-address`` counts. Its addresses
     may be names, which another file has. What names machines otherwise (``include``, ``subclass``)
     is yielded with the reason that it is not read."""
-    stack: list[Found | None] = []
+    listing = list(_declarations(text))
+    # dhcpd.leases is a journal: a host that is deleted was declared before that.
+    deleted = {host.name: index for index, host in enumerate(listing) if host.skip == _DELETED}
+    for index, host in enumerate(listing):
+        if host.skip == _DELETED or index >= deleted.get(host.name, 0):
+            yield host
+
+
+def _declarations(text: str) -> Iterator[Found]:
+    whole = _Block(1, None, True)
+    stack: list[_Block] = []
     words: list[str] = []
     line = 1
     for match in _TOKEN.finditer(text):
@@ -34,32 +62,55 @@ def nodes(text: str) -> Iterator[Found]:
             raise DisklessError(f"line {line}: found a quote that nothing closes in its line")
         elif token == "{":
             yield from _other(words, line)
-            host = _keyword(words) == "host" and len(words) == 2
-            stack.append(Found(words[1], line, certain=False, skip=_NO_MAC) if host else None)
+            boots = (stack[-1] if stack else whole).boots
+            stack.append(_Block(line, _host(words, line), boots))
             words = []
         elif token == "}":
             if not stack:
                 raise DisklessError(f"line {line}: found a }} too many; is it all of dhcpd.conf?")
-            done = stack.pop()
-            if done is not None:
-                yield _named(done)
+            block = stack.pop()
+            if block.host is not None:
+                _require_end(words, line)
+                yield _named(_without_boot(block))
             words = []
         elif token == ";":
             yield from _other(words, line)
-            if stack and stack[-1] is not None:
-                stack[-1] = _with(stack[-1], words, line)
+            _state(stack[-1] if stack else whole, words, line)
             words = []
         else:
             words.append(token if match[1] is None else match[1])
     if stack:
         raise DisklessError(
-            f"line {line}: found a {{ that nothing closes; is it all of dhcpd.conf?"
+            f"line {stack[-1].line}: found a {{ that nothing closes; is it all of dhcpd.conf?"
         )
 
 
 def _keyword(words: list[str]) -> str:
     """Return the first word of a statement; dhcpd does not mind capitals."""
     return words[0].lower() if words else ""
+
+
+def _host(words: list[str], line: int) -> Found | None:
+    """Return the host that is declared by the words before a brace, or None for another block.
+
+    Raises :class:`DisklessError` for a host without a name, and for one in a statement that nothing
+    ends: it would be lost.
+    """
+    is_host = _keyword(words) == "host"
+    if is_host and len(words) == 2:
+        return Found(words[1], line, certain=False, skip=_NO_MAC)
+    if is_host or (len(words) > 2 and words[-2].lower() == "host"):
+        _require_end(words[:-2], line)
+        raise DisklessError(f"line {line}: found {shown(' '.join(words))}; give 'host NAME {{'")
+    return None
+
+
+def _require_end(words: list[str], line: int) -> None:
+    if words:
+        raise DisklessError(
+            f"line {line}: found no ';' after {shown(' '.join(words)[:80])}; end each statement "
+            "with one"
+        )
 
 
 def _other(words: list[str], line: int) -> Iterator[Found]:
@@ -72,30 +123,70 @@ def _other(words: list[str], line: int) -> Iterator[Found]:
         yield Found(words[2], line, certain=False, skip="a subclass, which has no address")
 
 
+def _state(block: _Block, words: list[str], line: int) -> None:
+    """Take a statement into its block."""
+    if len(words) == 2 and words[1].lower() == "booting":
+        block.boots = _keyword(words) == "allow"
+    elif block.host is not None:
+        block.host = _with(block.host, words, line)
+
+
+def _without_boot(block: _Block) -> Found:
+    """Return the host of a block, with the reason where dhcpd does not let it boot."""
+    assert block.host is not None
+    if block.boots or block.host.skip:
+        return block.host
+    return dataclasses.replace(block.host, skip="deny booting; dhcpd does not answer it")
+
+
 def _with(host: Found, words: list[str], line: int) -> Found:
     """Return the host with what one of its statements says."""
     first, second = _keyword(words), _keyword(words[1:])
-    if first == "hardware" and len(words) == 3:
-        if second != "ethernet":
-            return dataclasses.replace(
-                host, mac=None, skip=f"hardware {second}; a node boots by the MAC of an Ethernet"
-            )
-        return dataclasses.replace(host, mac=mac(words[2], line), skip="")
+    if first == "hardware":
+        return _with_hardware(host, words, line)
     if first == "fixed-address" and len(words) > 1:
-        there = tuple(word for word in words[1:] if word != ",")
-        if not all(ADDRESS.fullmatch(one) or _is_name(one) for one in there):
+        given = tuple(word for word in words[1:] if word != ",")
+        if not all(ADDRESS.fullmatch(word) or _is_name(word) for word in given):
             raise DisklessError(
-                f"line {line}: found fixed-address {shown(' '.join(there))} of {host.name}; give "
+                f"line {line}: found fixed-address {shown(' '.join(given))} of {host.name}; give "
                 "an address, or the name of one"
             )
-        address = next((one for one in there if ADDRESS.fullmatch(one)), None)
-        others = tuple(one for one in there if one != address)
+        given = (*((host.ip,) if host.ip else ()), *host.others, *given)
+        address = next((word for word in given if ADDRESS.fullmatch(word)), None)
+        others = tuple(word for word in dict.fromkeys(given) if word != address)
         return dataclasses.replace(host, ip=address, others=others)
+    name = ""
     if first == "option" and second == "host-name" and len(words) == 3:
-        return dataclasses.replace(host, name=words[2], aliases=(host.name,))
+        name = words[2]
+    elif first == "ddns-hostname" and len(words) == 2:
+        name = words[1]
+    elif first == "supersede" and second == "host-name" and len(words) == 4 and words[2] == "=":
+        name = words[3]
+    if name:
+        if first == "ddns-hostname" and schema.is_host_name(host.name):
+            return host
+        return dataclasses.replace(host, name=name, aliases=(host.name, *host.aliases))
     if words == ["deleted"]:
-        return dataclasses.replace(host, mac=None, skip="a declaration that dhcpd has deleted")
+        return dataclasses.replace(host, mac=None, skip=_DELETED)
     return host
+
+
+def _with_hardware(host: Found, words: list[str], line: int) -> Found:
+    """Return the host with the address of its card; a node boots by that of an Ethernet card."""
+    if len(words) != 3:
+        raise DisklessError(
+            f"line {line}: found {shown(' '.join(words)[:80])}; give 'hardware ethernet MAC;'"
+        )
+    kind = words[1].lower()
+    if kind != "ethernet":
+        why = f"hardware {kind}; a node boots by the MAC of an Ethernet"
+        return host if host.mac else dataclasses.replace(host, skip=why)
+    card = mac(words[2], line)
+    if host.mac not in (None, card):
+        raise DisklessError(
+            f"line {line}: found a second hardware ethernet {card} in host {host.name}; give one"
+        )
+    return dataclasses.replace(host, mac=card, skip=host.skip if host.skip == _DELETED else "")
 
 
 def _is_name(word: str) -> bool:

@@ -23,7 +23,9 @@ _NOTATIONS = (
 _TYPE = re.compile(r"(?:01|1)([:-])(?=(?:[0-9a-f]{1,2}\1){5}[0-9a-f]{1,2}$)")
 _SEPARATORS = re.compile("[:. -]")
 #: InfiniBand has 20 bytes, a port's GUID 8.
-_LONG = re.compile(r"[0-9a-f]{1,2}(?:[:-][0-9a-f]{1,2}){7,31}", re.IGNORECASE)
+_LONG = re.compile(
+    r"[0-9a-f]{1,2}(?:[:-][0-9a-f]{1,2}){7,31}|(?:0x)?(?:[0-9a-f]{16}|[0-9a-f]{40})", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def no_ethernet(text: str) -> bool:
 
 def _colons(text: str) -> str:
     """Return a MAC with two digits and colons, or nothing where the text is none."""
-    plain = _TYPE.sub("", text.strip().lower())
+    plain = _TYPE.sub("", text.strip().lower().removeprefix("0x"))
     if not any(notation.fullmatch(plain) for notation in _NOTATIONS):
         return ""
     parts = _SEPARATORS.split(plain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
@@ -19,7 +20,7 @@ def joined(files: Iterable[Sequence[Found]]) -> list[Found]:
     """
     every = [found for file in files for found in file]
     names = _Names(every)
-    nodes: dict[str, Found] = {}
+    lines: dict[str, list[Found]] = {}
     loose: list[Found] = []
     skipped: list[Found] = []
     for found in every:
@@ -28,15 +29,13 @@ def joined(files: Iterable[Sequence[Found]]) -> list[Found]:
         elif not found.name:
             loose.append(found)
         else:
-            key = names.key(found.name)
-            there = nodes.get(key)
-            nodes[key] = found if there is None else _both(there, found)
+            lines.setdefault(names.key(found.name), []).append(found)
     # Only a name that a file of names has stands for a node's address.
-    addresses = {ip: key for key, node in nodes.items() for ip in _addresses(node)}
+    addresses = {ip: key for key, some in lines.items() for one in some for ip in _addresses(one)}
     for found in loose:
         owner = addresses.get(found.ip or "")
         if owner is not None:
-            nodes[owner] = _both(nodes[owner], found)
+            lines[owner].append(found)
         elif found.certain:
             raise DisklessError(
                 f"{found.where}: found {shown(found.ip)} without a name; give the file that has it "
@@ -45,14 +44,16 @@ def joined(files: Iterable[Sequence[Found]]) -> list[Found]:
         else:
             why = "an address that no file has a name for; give that file as well, like /etc/hosts"
             skipped.append(dataclasses.replace(found, skip=why))
-    return [*(_resolved(node, names.addresses) for node in nodes.values()), *skipped]
+    nodes = (_merged(some) for some in lines.values())
+    return [*(_resolved(node, names.addresses) for node in nodes), *skipped]
 
 
 class _Names:
     """Which names are one node's, and the addresses of every name."""
 
     def __init__(self, every: Sequence[Found]):
-        first = {found.name.lower() for found in every if found.name and not found.skip}
+        # A file of MACs may call a node by any of its names; those with addresses are the nodes.
+        first = {found.name.lower() for found in every if found.ip and not found.skip}
         owners: dict[str, set[str]] = {}
         self.addresses: dict[str, list[str]] = {}
         for found in every:
@@ -100,32 +101,42 @@ def _resolved(node: Found, addresses: Mapping[str, Sequence[str]]) -> Found:
     )
 
 
-def _both(one: Found, other: Found) -> Found:
-    """Return what two lines say of a node. Which of several addresses is a node's is seen later,
-    except where the lines can only be nodes."""
-    clash = one.clash
-    for what in ("mac", "ip", "profile"):
-        here, there = getattr(one, what), getattr(other, what)
-        if here and there and here != there:
+def _merged(lines: Sequence[Found]) -> Found:
+    """Return what the lines of a node say together, in a time that is linear in them. Which of
+    several addresses is a node's is seen later, except where the lines can only be nodes."""
+    if len(lines) == 1:
+        return lines[0]
+    first: dict[str, Found] = {}
+    clash = lines[0].clash
+    settings: dict[str, Any] = {}
+    for line in lines:
+        settings.update(line.settings)
+        for what in ("mac", "ip", "profile"):
+            value = getattr(line, what)
+            if not value:
+                continue
+            before = first.setdefault(what, line)
+            if getattr(before, what) == value:
+                continue
             words = (
-                f"{other.where}: found {what} {shown(there)} for {one.name}, and {shown(here)} "
-                f"in {one.where}; give one"
+                f"{line.where}: found {what} {shown(value)} for {lines[0].name}, and "
+                f"{shown(getattr(before, what))} in {before.where}; give one"
             )
-            if what == "ip" and not (one.certain and other.certain):
-                clash = clash or f"{words}, or choose lines with only="
-            else:
+            if what != "ip" or (before.certain and line.certain):
                 raise DisklessError(words)
-    more = tuple(ip for ip in (other.ip,) if ip and one.ip and ip != one.ip)
+            clash = clash or f"{words}, or choose lines with only="
+    ip = first["ip"].ip if "ip" in first else None
+    others = [*(line.ip for line in lines if line.ip), *(ip for one in lines for ip in one.others)]
     return dataclasses.replace(
-        one,
-        mac=one.mac or other.mac,
-        ip=one.ip or other.ip,
-        profile=one.profile or other.profile,
-        settings={**one.settings, **other.settings},
-        others=tuple(dict.fromkeys((*one.others, *other.others, *more))),
-        aliases=tuple(dict.fromkeys((*one.aliases, *other.aliases))),
-        certain=one.certain or other.certain,
-        notes=tuple(dict.fromkeys((*one.notes, *other.notes))),
+        lines[0],
+        mac=first["mac"].mac if "mac" in first else None,
+        ip=ip,
+        profile=first["profile"].profile if "profile" in first else None,
+        settings=settings,
+        others=tuple(other for other in dict.fromkeys(others) if other != ip),
+        aliases=tuple(dict.fromkeys(alias for line in lines for alias in line.aliases)),
+        certain=any(line.certain for line in lines),
+        notes=tuple(dict.fromkeys(note for line in lines for note in line.notes)),
         clash=clash,
-        chosen=one.chosen or other.chosen,
+        chosen=any(line.chosen for line in lines),
     )

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
+from netaddr import (
+    AddrFormatError,
+    IPAddress,
+    IPNetwork,
+    IPRange,
+    glob_to_iprange,
+    valid_glob,
+)
 
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
-from salt_diskless.cluster.ranges import expand
+from salt_diskless.cluster.ranges import MOST_NODES, count, expand
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.registry.decide import names_of, split
-from salt_diskless.registry.importing.found import ADDRESS, Found
+from salt_diskless.registry.importing.found import Found
 
 _LINES = re.compile(r"lines?[\s:=]*([0-9]{1,7}(?:-[0-9]{1,7})?(?:,[0-9]{1,7}(?:-[0-9]{1,7})?)*)")
 _RIGHT = (
     "give a node set like 'node[001-128]', a network like 10.8.226.0/24, a range of addresses, or "
     "lines of the first file like 'lines 10-40'"
 )
+#: How a range of addresses begins: 10.8.226.5, 10.8.226.5-9, 10.8.226.*.
+_ADDRESSES = re.compile(r"(?:[0-9]{1,3}\.){3}(?:[0-9]{1,3}|\*)")
+#: Blanks that stand between two things, as they do for ClusterShell.
+_BLANKS = re.compile(r"(?<=[\w\].])\s+(?=\w)")
+_OF_LINES = re.compile(r"\b(lines?)\s+", re.IGNORECASE)
 #: Why a line is left out that nobody asked for.
 OTHERS = "not in only"
 
@@ -70,17 +83,44 @@ class Only:
         numbers = [int(IPAddress(ip)) for ip in (found.ip, *found.others) if _is_address(ip)]
         return any(first <= n <= last for n in numbers for first, last in self.ranges)
 
+    def by_first_names(self, every: Sequence[Found]) -> Only:
+        """Return the same choice with the name of a node in the place of another name of it, where
+        no node has that as its first one."""
+        own = {found.name.lower() for found in every if not found.skip}
+        others = self.names - own
+        if not others:
+            return self
+        names, replaced = set(self.names & own), set()
+        for found in every:
+            aliases = {alias.lower() for alias in found.aliases} & others
+            if aliases and not found.skip:
+                names.add(found.name.lower())
+                replaced |= aliases
+        return dataclasses.replace(self, names=frozenset(names | (others - replaced)))
+
     def check(self, every: Sequence[Found]) -> list[str]:
         """Return the names that no file has.
 
         Raises :class:`DisklessError` when nothing is left.
         """
-        there = {found.name.lower() for found in every if not found.skip}
-        missing = sorted(self.names - there)
+        given = {found.name.lower() for found in every if not found.skip}
+        missing = sorted(self.names - given)
         if self and not any(self.has(found) for found in every if not found.skip):
-            near = nearest(missing[0], sorted(there)[:2000]) if missing and there else _RIGHT
+            near = nearest(missing[0], sorted(given)[:2000]) if missing and given else _RIGHT
             raise DisklessError(f"only: found none of its nodes in the files; {near[:300]}")
         return missing
+
+
+def _separated(text: str) -> str:
+    """Return the text with commas in the place of blanks.
+
+    Raises :class:`DisklessError` where it stands for too many nodes.
+    """
+    text = _BLANKS.sub(",", _OF_LINES.sub(r"\1:", text))
+    with contextlib.suppress(ValueError):
+        if (size := count(text)) > MOST_NODES:
+            raise DisklessError(f"it stands for {size} nodes; give {MOST_NODES} at most")
+    return text
 
 
 def only_of(given: Any) -> Only:
@@ -97,9 +137,10 @@ def only_of(given: Any) -> Only:
             raise DisklessError(f"only: found {shown(item)}; {_RIGHT}, in quotes")
         text = item.strip()
         try:
-            items += [text] if _LINES.fullmatch(text) else split(text)
-        except DisklessError:
-            raise DisklessError(f"only: found {shown(text)}; {_RIGHT}") from None
+            items += [text] if _LINES.fullmatch(text) else split(_separated(text))
+        except DisklessError as err:
+            why = f" ({err})" if "it stands for" in str(err) else ""
+            raise DisklessError(f"only: found {shown(text)}; {_RIGHT}{why}") from None
     names: set[str] = set()
     ranges: list[tuple[int, int]] = []
     lines: set[int] = set()
@@ -107,7 +148,7 @@ def only_of(given: Any) -> Only:
         of_lines = _LINES.fullmatch(item)
         if of_lines:
             lines |= _lines(of_lines[1])
-        elif ADDRESS.match(item):
+        elif _ADDRESSES.match(item):
             ranges.append(_range(item))
         else:
             try:
@@ -128,14 +169,16 @@ def _lines(text: str) -> set[int]:
 
 def _range(text: str) -> tuple[int, int]:
     try:
-        if "-" in text:
+        if valid_glob(text):
+            addresses: Any = glob_to_iprange(text)
+        elif "-" in text:
             first, last = text.split("-")
-            there: Any = IPRange(first, last)
+            addresses = IPRange(first, last)
         else:
-            there = IPNetwork(text, version=4)
+            addresses = IPNetwork(text, version=4)
     except (AddrFormatError, ValueError):
         raise DisklessError(f"only: found {shown(text)}; {_RIGHT}") from None
-    return int(there.first), int(there.last)
+    return int(addresses.first), int(addresses.last)
 
 
 def _is_address(text: str | None) -> bool:

@@ -40,8 +40,8 @@ def plan(desk: Desk, found: Iterable[Found], profile: str | None, only: Only | N
     """
     with desk.store.read() as tx:
         registered = {node.name.lower(): node for node in tx.nodes()}
-    only = only or Only()
     every = list(found)
+    only = (only or Only()).by_first_names(every)
     missing = only.check(every)
     triage = Triage(desk, registered, profile, only)
     coming, others = triage.sorted(every)
@@ -57,6 +57,12 @@ def plan(desk: Desk, found: Iterable[Found], profile: str | None, only: Only | N
         except DisklessError as err:
             wrong.append(f"{one.where}: {err}")
             continue
+        if one.name in triage.doubts:
+            about = ", ".join(part for part in (node.mac, node.ip) if part)
+            wrong.append(
+                f"{one.where}: found {one.name} ({about}): {triage.doubts[one.name]}; give what is "
+                "right, or choose other nodes with only="
+            )
         if desk.listed.same(one.name, one.mac):
             listed.append(node.name)
         elif old is None:

@@ -10,17 +10,19 @@ from salt_diskless.cluster import DisklessError
 #: 10,000 nodes of Warewulf's have two megabytes.
 _LARGEST = 64 << 20
 _BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 #: What no file of text has.
-_CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def read(path: str) -> str:
-    """Return the text of a file, lines ended by ``\\n``: UTF-8, UTF-16 (as its byte order mark or
-    its zeros say), else Windows' cp1252 or latin-1.
+    """Return the text of a file, lines ended by ``\\n``: UTF-8, UTF-16 or UTF-32 (as the byte order
+    mark says; UTF-16 also by its zeros), else Windows' cp1252 or latin-1.
 
     Raises :class:`DisklessError` for a file that is too large or no text.
     """

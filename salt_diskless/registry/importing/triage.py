@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from netaddr import IPAddress, valid_ipv4
 
-from salt_diskless.cluster import DisklessError, Network, schema
+from salt_diskless.cluster import DisklessError, Network, names, schema
+from salt_diskless.cluster.names import Names
+from salt_diskless.registry.authority import reserved
 from salt_diskless.registry.decide import Desk
 from salt_diskless.registry.importing.found import ADDRESS, Found
 from salt_diskless.registry.importing.only import OTHERS, Only
@@ -23,7 +25,8 @@ class Triage:
     profile
         That of nodes whose file has none.
 
-    ``wrong`` has the words for what is to be decided first.
+    ``wrong`` has the words for what is to be decided first, ``doubts`` the reason why a node that
+    can only be one is none, by its name.
     """
 
     def __init__(
@@ -39,7 +42,14 @@ class Triage:
         self._only = only
         self.wrong: list[str] = []
         self._taken = _taken(desk)
-        self._names = {name.lower() for name in desk.cluster.servers}
+        self.doubts: dict[str, str] = {}
+        self._machines = {
+            **dict.fromkeys(reserved(desk.cluster), "a golden machine"),
+            **{name.lower(): "a boot server" for name in desk.cluster.servers},
+        }
+        self._alike = Names(
+            {**dict.fromkeys(desk.listed.names, "a node of the pillar"), **self._machines}
+        )
         self._owners = {node.ip: node.name.lower() for node in registered.values()}
 
     def sorted(self, every: Sequence[Found]) -> tuple[list[Found], list[Found]]:
@@ -48,6 +58,8 @@ class Triage:
         """
         nodes, others = [], []
         coming = {found.name.lower() for found in every if not found.skip}
+        for name in self._registered.keys() - coming:
+            self._alike.add(name, "a registered node")
         seen: dict[str, str] = {}
         for found in every:
             if not found.skip and not self._only.has(found):
@@ -56,12 +68,14 @@ class Triage:
                 others.append(found)
                 continue
             node = self._on_its_network(found)
-            required = node.certain or self._only.names_it(node)
-            why = "" if required else self._why_not(node, coming, seen)
-            if why:
+            why = self._why_not(node, coming, seen)
+            if why and not (node.certain or self._only.names_it(node)):
                 others.append(dataclasses.replace(node, skip=why))
                 continue
+            if why:
+                self.doubts[node.name] = why
             seen.setdefault(node.ip or "", node.name)
+            seen.setdefault(node.mac or "", node.name)
             nodes.append(node)
         return nodes, others
 
@@ -93,21 +107,29 @@ class Triage:
         """Return why a line is no node, or nothing."""
         if not schema.is_host_name(node.name):
             return "found no host name (letters, digits and '-')"
-        old = self._registered.get(node.name.lower())
-        names = {node.name.lower(), *(name.lower() for name in node.aliases)}
-        if names & self._names:
-            return "a boot server"
+        right = names.problem(node.name)
+        if right is not None:
+            return f"a name that no node can have; {right}"
+        for name in (node.name, *node.aliases):
+            if name.lower() in self._machines:
+                return self._machines[name.lower()]
         if node.ip is None and node.others:
             return "fixed-address names that no file given here has; give the hosts file as well"
         if node.ip is None:
+            old = self._registered.get(node.name.lower())
             return "" if old else "found no address; give the file that has it as well"
         if not valid_ipv4(node.ip, 1):
             return "found no address in full"
+        if self._desk.listed.same(node.name, node.mac):
+            return ""
+        return self._not_free(node, coming, seen)
+
+    def _not_free(self, node: Found, coming: set[str], seen: Mapping[str, str]) -> str:
+        """Return why a node cannot have its address, MAC and name, or nothing."""
+        assert node.ip is not None
         nets = self._networks(node)
         if not _is_in(node.ip, nets):
             return "no address on " + ", ".join(f"{net.name} ({net.subnet})" for net in nets)
-        if self._desk.listed.same(node.name, node.mac):
-            return ""
         number = int(IPAddress(node.ip))
         if number in self._taken:
             return self._taken[number]
@@ -122,7 +144,10 @@ class Triage:
             return "a registered node has that address"
         if node.ip in seen:
             return "a line before it has that address"
-        return ""
+        if node.mac in seen:
+            return "a line before it has that MAC"
+        other = self._alike.add(node.name, "a line before it")
+        return f"the same host as {other[0]}, {other[1]}" if other else ""
 
 
 def _is_in(ip: str, nets: Iterable[Network]) -> bool:

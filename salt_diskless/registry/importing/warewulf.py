@@ -7,6 +7,7 @@ have settings of a device, too (internal/pkg/node/mergo.go and internal/pkg/upgr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,31 +21,30 @@ from salt_diskless.registry.importing.found import Found, mac, no_ethernet
 _TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
 #: More profiles in profiles than that are a mistake.
 _DEEPEST = 1000
+#: Texts that stand for no value: YAML's, and those by which wwctl takes a value away.
+_EMPTY = ("", "null", "~", "--", "UNDEF", "UNSET")
+_TOO_DEEP = "found too much within each other; give Warewulf's nodes.conf"
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads every scalar as a text, because Warewulf writes MACs without quotes."""
+
+    yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("<<"))]}  # noqa: RUF012
 
 
 def nodes(text: str) -> Iterator[Found]:
     """Yield its nodes with MAC and address of their primary device. Profiles are Warewulf's own and
     are left behind; further devices are named in the notes."""
-    try:
-        # Every scalar is a text: Warewulf writes MACs without quotes.
-        read = yaml.load(text, Loader=yaml.BaseLoader)
-        lines = _lines(text)
-    except (yaml.YAMLError, ValueError, OverflowError) as err:
-        # The last two are what an escape of no character makes.
-        raise DisklessError(f"found no YAML: {err}") from None
-    except RecursionError:
-        raise DisklessError(
-            "found too much within each other; give Warewulf's nodes.conf"
-        ) from None
-    there = read.get("nodes") if isinstance(read, Mapping) else None
-    if not isinstance(there, Mapping):
+    read, lines = _read(text)
+    listing = read.get("nodes") if isinstance(read, Mapping) else None
+    if not isinstance(listing, Mapping):
         raise DisklessError("found no nodes; give Warewulf's nodes.conf")
     profiles = read.get("nodeprofiles") or {}
     if not isinstance(profiles, Mapping):
         raise DisklessError(f"'nodeprofiles': found {shown(profiles)}; give a mapping")
-    for name, given in there.items():
+    for name, given in listing.items():
         line = lines.get(name, 1)
-        node = {} if given in ("", "null", "~") else given
+        node = {} if given in _EMPTY else given
         if not isinstance(node, Mapping):
             raise DisklessError(f"line {line}: found {shown(node)}; give a node")
         try:
@@ -54,6 +54,58 @@ def nodes(text: str) -> Iterator[Found]:
             raise DisklessError(
                 words if words.startswith("line ") else f"line {line}: {words}"
             ) from None
+
+
+def _read(text: str) -> tuple[Any, dict[str, int]]:
+    """Return the content of a file, and the line of each node.
+
+    Raises :class:`DisklessError` for a text that is no YAML, or has a key twice.
+    """
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None, {}
+        _check_keys(root)
+        lines = {}
+        for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+            if key.value == "nodes" and isinstance(value, yaml.MappingNode):
+                lines = {str(name.value): name.start_mark.line + 1 for name, _ in value.value}
+        return loader.construct_document(root), lines
+    except yaml.MarkedYAMLError as err:
+        if "nesting" in str(err.problem):
+            raise DisklessError(_TOO_DEEP) from None
+        line = f"line {err.problem_mark.line + 1}: " if err.problem_mark else ""
+        what = f"{line}found no YAML: {err.problem}"
+    except (yaml.YAMLError, ValueError, OverflowError) as err:
+        # The last two are what an escape of no character makes.
+        what = "found no YAML: " + " ".join(str(err).split())
+    except RecursionError:
+        raise DisklessError(_TOO_DEEP) from None
+    raise DisklessError(f"{what}; give Warewulf's nodes.conf")
+
+
+def _check_keys(root: yaml.Node) -> None:
+    """Raise :class:`DisklessError` for a key that a mapping has twice: Warewulf refuses that, and
+    Python's YAML takes the last one."""
+    left, done = [root], set()
+    while left:
+        node = left.pop()
+        if id(node) in done:
+            continue
+        done.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            left += node.value
+        elif isinstance(node, yaml.MappingNode):
+            first: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if isinstance(key.value, str) and first.setdefault(key.value, line) != line:
+                    raise DisklessError(
+                        f"line {line}: found {shown(key.value)} again, which is in line "
+                        f"{first[key.value]} already; give it once"
+                    )
+                left.append(value)
 
 
 def _node(name: str, line: int, layers: list[Mapping[str, Any]]) -> Found:
@@ -68,6 +120,10 @@ def _node(name: str, line: int, layers: list[Mapping[str, Any]]) -> Found:
     hardware = device.get("hwaddr", "")
     # Some versions write it with a prefix.
     address = (device.get("ipaddr") or device.get("ipcidr", "")).partition("/")[0]
+    if any(_text(layer, "disabled").lower() in _TRUE for layer in layers[:1]):
+        return Found(
+            name, line, ip=address or None, skip="disabled in Warewulf", notes=tuple(notes)
+        )
     if hardware and no_ethernet(hardware):
         why = f"the primary network device {primary} has no Ethernet address; a node boots by that"
         return Found(name, line, ip=address or None, skip=why, notes=tuple(notes))
@@ -76,6 +132,8 @@ def _node(name: str, line: int, layers: list[Mapping[str, Any]]) -> Found:
         line=line,
         mac=mac(hardware, line) if hardware else None,
         ip=address or None,
+        # A node that has just been added has no device yet.
+        certain=bool(address),
         notes=tuple(notes),
     )
 
@@ -99,7 +157,7 @@ def _expand(
     given: Any, profiles: Mapping[str, Any], seen: set[str], names: list[str], depth: int
 ) -> None:
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
-        if given in ("", "null", "~"):
+        if given in _EMPTY:
             return
         raise DisklessError(f"'profiles': found {shown(given)}; give a list of names")
     for name in given:
@@ -130,26 +188,30 @@ def _primary(
     layers: list[Mapping[str, Any]], devices: Mapping[str, Mapping[str, str]]
 ) -> tuple[str, list[str]]:
     """Return the name of the primary device, and what is to be noted about the choice."""
+    gone = ""
     for layer in layers:
         given = _text(layer, "primary network") or _text(layer, "primary")
+        if given in devices:
+            return given, []
+        gone = gone or given
         flagged = _mapping(layer, "network devices")
-        marked = [
-            name
-            for key in ("primary", "default")
-            for name in flagged
-            if _text(_mapping(flagged, name), key).lower() in _TRUE
-        ]
-        for name in (given, *marked):
-            if name in devices:
-                return name, []
+        for key in ("primary", "default"):
+            marked = [
+                name for name in flagged if _text(_mapping(flagged, name), key).lower() in _TRUE
+            ]
+            if len(marked) > 1:
+                raise DisklessError(f"{shown(key)}: found {', '.join(marked)}; give one device")
+            if marked:
+                return marked[0], []
     if "default" in devices:
         return "default", []
     cards = sorted(name for name in devices if _is_card(devices[name]))
     # Warewulf itself takes the first one by its name.
     chosen = next(iter(cards or sorted(devices)), "")
+    why = f"primary network {gone} is none of its devices" if gone else ""
     if len(cards) > 1:
-        return chosen, [f"no primary network is given: {chosen} of {', '.join(cards)} is taken"]
-    return chosen, []
+        why = f"{why or 'no primary network is given'}: {chosen} of {', '.join(cards)} is taken"
+    return chosen, [why] if why else []
 
 
 def _is_card(device: Mapping[str, str]) -> bool:
@@ -164,23 +226,14 @@ def _text(there: Mapping[str, Any], key: str) -> str:
     value = there.get(key, "")
     if not isinstance(value, str):
         raise DisklessError(f"{shown(key)}: found {shown(value)}; give a text")
-    return "" if value in ("null", "~", "--") else value.strip()
+    return "" if value in _EMPTY else value.strip()
 
 
 def _mapping(there: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return a mapping, an empty one where there is none."""
     value = there.get(key) or {}
-    if value in ("null", "~"):
+    if value in _EMPTY:
         value = {}
     if not isinstance(value, Mapping):
         raise DisklessError(f"{shown(key)}: found {shown(value)}; give a mapping")
     return value
-
-
-def _lines(text: str) -> dict[str, int]:
-    """Return the line of each node."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
-        if key.value == "nodes" and isinstance(value, yaml.MappingNode):
-            return {name.value: name.start_mark.line + 1 for name, _ in value.value}
-    return {}
