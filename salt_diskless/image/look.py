@@ -83,5 +83,6 @@ def of_tree(tree: str) -> dict[str, tuple[str, ...]]:
         found = {
             "secret": shared,
             "keys": [path for path in secrets.private_keys(root) if path not in shared],
+            notes.HASHES: secrets.password_hashes(root),
         }
     return {name: notes.folded(paths) for name, paths in found.items() if paths}

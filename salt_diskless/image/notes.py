@@ -22,8 +22,9 @@ Roots = Mapping[str, tuple[str, ...]]
 NOBODY: Roots = MappingProxyType({})
 
 _CAPABILITIES = "capabilities"
+HASHES = "hashes"
 #: The findings that are about what is in a version, and not about its source.
-OF_TREE = ("secret", "keys", _CAPABILITIES)
+OF_TREE = ("secret", "keys", HASHES, _CAPABILITIES)
 
 _GIVE = (
     "write them on the nodes with Salt (file.managed, in a directory that `files` keeps), or put "
@@ -95,6 +96,13 @@ def sentences(findings: Findings, roots: Roots, *, brief: bool = False) -> dict[
             f"{fold(nodes)} (root: {modes}); give these nodes root: squashfs or ram"
         )
         shown[reason] = list(findings[_CAPABILITIES])
+    if roots.get("ram") and findings.get(HASHES):
+        reason = (
+            f"hashes of passwords, which anybody can fetch by TFTP with the root of "
+            f"{fold(roots['ram'])} (root: ram) and guess from; lock these passwords in the golden "
+            "root (passwd -l) and log in with keys, or give these nodes root: squashfs"
+        )
+        shown[reason] = list(findings[HASHES])
     return shown
 
 

@@ -15,7 +15,7 @@ from salt_diskless.image.patterns import matching
 _READ = 64 * 1024
 #: Larger files are no keys.
 _LARGEST = 256 * 1024
-#: As many files of home directories as are looked at.
+#: As many files of each of these directories as are looked at.
 _MOST = 20_000
 #: PEM (RFC 7468), OpenSSH's and PuTTY's keys, PGP's, WireGuard's.
 _KEY = re.compile(
@@ -25,6 +25,12 @@ _KEY = re.compile(
 #: Containers of private keys that are not text.
 _CONTAINERS = (b".p12", b".pfx", b".jks", b".keystore")
 _NAMED_LIKE_A_KEY = re.compile(rb"key|^id_|\.(pem|priv|ppk|gpg|asc)$", re.IGNORECASE)
+#: Where hashes of passwords are; and one, as the second field of a line or as GRUB writes it.
+_HASHES = (
+    *("/etc/shadow", "/etc/gshadow", "/etc/passwd"),
+    *("/boot/grub/user.cfg", "/boot/grub2/user.cfg", "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"),
+)
+_HASH = re.compile(rb"(?m)^[^:#\n]+:[^:\n]*[./0-9A-Za-z$]{10,}:|grub\.pbkdf2\.")
 _COMMENT = re.compile(rb"^\s*([#;].*)?$")
 
 
@@ -54,14 +60,19 @@ def _holds_secret(root: Tree, path: str, row: Row) -> bool:
 
 
 def private_keys(root: Tree) -> list[str]:
-    """Return the private keys that are recognised by their content: in ``/etc`` any file, in home
-    directories those that look like keys from outside."""
+    """Return the private keys that are recognised by their content: in ``/etc`` any file, elsewhere
+    those that look like keys from outside."""
     keys = {file.path for file in _files(root, "/etc") if _is_key(file)}
-    for home in ("/root", "/home"):
+    for top in ("/root", "/home", "/opt", "/srv", "/usr/local", "/var/www"):
         keys |= {
-            file.path for file in _files(root, home) if _looks_like_a_key(file) and _is_key(file)
+            file.path for file in _files(root, top) if _looks_like_a_key(file) and _is_key(file)
         }
     return sorted(map(os.fsdecode, keys))
+
+
+def password_hashes(root: Tree) -> list[str]:
+    """Return the files of a tree that hold the hash of a password: shadow(5), and GRUB's."""
+    return [path for path in _HASHES if _HASH.search(root.read(path, _LARGEST) or b"")]
 
 
 def _looks_like_a_key(file: Found) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from salt_diskless.image import notes
+from tests.conftest import put_kernel
 from tests.functional.conftest import root
 
 
@@ -179,10 +180,47 @@ def test_comments_are_no_secret(salt_call, pillar, golden):
 
 def test_private_keys_are_found_by_content(salt_call, pillar, golden):
     text = "-----BEGIN PRIVATE KEY-----\nAAAA\n"
-    for path in ("/etc/app/tls", "/root/deploy.pem", "/home/ann/private/key"):
+    paths = [
+        *("/etc/app/tls", "/home/ann/private/key", "/opt/app/conf/server.key", "/root/deploy.pem"),
+        *("/srv/www/tls/privkey.pem", "/usr/local/etc/host.pem", "/var/www/site.key"),
+    ]
+    for path in paths:
         put(golden, path, text)
-    found = named(sync(salt_call(pillar)), "recognised by their content")
-    assert found == ["/etc/app/tls", "/home/ann/private/key", "/root/deploy.pem"]
+    assert named(sync(salt_call(pillar)), "recognised by their content") == paths
+
+
+@pytest.fixture
+def in_memory(golden) -> None:
+    """The golden root has a kernel for every root mode."""
+    names = ("nfs/nfs", "nfs/nfsv3", "nfs/nfsv4", "squashfs/squashfs", "overlayfs/overlay", "loop")
+    put_kernel(golden, "6.1.0-11-test", "".join(f"kernel/fs/{name}.ko:\n" for name in names))
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("/etc/shadow", "root:$y$j9T$abc$defgh.ijk/l:19000:0:99999:7:::"),
+        ("/etc/shadow", "ann:!$6$salt$hashhashhash:19000:0:99999:7:::"),
+        ("/etc/shadow", "old:abJnggxhB/yWI:19000::::::"),
+        ("/etc/passwd", "old:abJnggxhB/yWI:0:0::/root:/bin/sh"),
+        ("/etc/gshadow", "wheel:$6$salt$hashhashhash::"),
+        ("/boot/grub2/user.cfg", "GRUB2_PASSWORD=grub.pbkdf2.sha512.10000.AA.BB"),
+    ],
+)
+def test_hashes_of_passwords_are_named_for_ram(salt_call, pillar, golden, in_memory, path, line):
+    put(golden, path, f"daemon:*:19000:0:99999:7:::\nbin:!!:19000::::::\n{line}\n")
+    assert named(sync(salt_call(pillar)), "hashes of passwords") == []
+    pillar["nodes"]["node003"]["root"] = "ram"
+    call = salt_call(pillar)
+    ret = call.state("diskless_image.synced")
+    assert ret.result is True and "hashes of passwords" in ret.comment and "node003" in ret.comment
+    assert named(call.modules["diskless_image.show"]("tiny"), "hashes of passwords") == [path]
+
+
+def test_locked_accounts_have_no_hash(salt_call, pillar, golden, in_memory):
+    put(golden, "/etc/shadow", "root:*:19000:0:99999:7:::\nann:!!:19000::::::\nbob::19000::::::\n")
+    pillar["nodes"]["node003"]["root"] = "ram"
+    assert named(sync(salt_call(pillar)), "hashes of passwords") == []
 
 
 @pytest.mark.parametrize("path", ["/etc/munge/munge.key", "/etc/app/tls"])
