@@ -43,7 +43,16 @@ eval|bad index|00000000-0000-0000-0000-000000000000|FFFFFFFF-FFFF-FFFF-FFFF-FFFF
 03000200-0400-0500-0006-000700080009|00020003-0004-0005-0006-000700080009
 12345678-1234-5678-90ab-cddeefaabbcc|Not Supported|Not filled|No Enclosure|System UUID
 Unknown Serial Number|Your Serial Number Here|Invalid Serial Number|Manufacturer00
-Base Board Version
+Base Board Version|12345|123456|012345|54321|987654|ABCDEF|1234567890ABCDEF|SN1234567|SN0000
+SN-0000000000|S/N: XXXXXXXX|XX00000000|CZC0000000|0x00000000|ABC123|ABC1234567|TEST123|12341234
+11112222|1111-2222-3333|123123123|ABABABAB|0101010101|BSS-0123456789|$(DEFAULT_STRING)
+$(SERIAL_NUMBER)|(Not Specified)|<null>|[none]|None None|N/A N/A|none,none|Not Filled In
+Not filled in by OEM|None Provided|Serial Number Not Set|Asset tag not set|No Asset Tag Available
+Not Specified (0x00)|Rack Mount Chassis|System|Chassis|Board|Test Serial|Demo|Evaluation Unit
+Eval Board|Generic Serial|Please Fill|Please change me|SET_ME|Insert Serial|Enter Serial Number
+User Defined|Customer Defined|Set by OEM|Assigned by OEM|O.E.M. to fill in|OEM Define 0|TBF
+To be updated|Unprovisioned|Missing|QEMU|Virtual Machine|Serial Number 1|System Serial Number 0
+System Serial Number 123|Default string 0|Fake serial number 123|Prototype 1|BIOS Default
 """
 PLACEHOLDERS = sorted({text for line in TEXTS.split("\n") for text in line.split("|") if text})
 UUIDS = [
@@ -67,13 +76,43 @@ UUIDS = [
     "deadbeef-dead-beef-dead-beefdeadbeef",
     "4c4c4544-0000-2010-8020-80c04f202020",
     "123e4567-e89b-12d3-a456-426614174000",
+    "78563412-3412-7856-90ab-cddeefaabbcc",
+    "00000000-0000-0000-0000-ac1f6b000000",
+    "00000000-0000-4000-8000-000000000000",
+    "11111111-1111-4111-8111-111111111111",
+    "11111111-2222-3333-4444-555555555555",
+    "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+    "12345678-90ab-cdef-1234-567890abcdef",
+    "12345678-90ab-cdef-fedc-ba0987654321",
+    "12345678-1234-4234-8234-123456789012",
+    "67452301-ab89-efcd-0123-456789abcdef",
+    "ffeeddcc-bbaa-9988-7766-554433221100",
+    "01020304-0506-0708-0901-020304050607",
+    "0a0a0a0a-0b0b-0c0c-0d0d-0e0e0e0e0e0e",
+    "a1a2a3a4-b1b2-c1c2-d1d2-d3d4d5d6d7d8",
+    "deadbeef-dead-beef-cafe-babedeadbeef",
+    "550e8400-e29b-41d4-a716-446655440000",
+]
+#: Of boards that put their MAC into an otherwise fixed UUID, of Supermicro, Dell, HPE, VMware.
+REAL_UUIDS = [
+    "03aa02fc-0414-0549-1c06-b20700080009",
+    "00000000-0000-0000-0000-ac1f6b1a2b3c",
+    "d0a1b2c3-0000-0000-0000-000000000001",
+    "00000000-0000-1000-8000-001122334455",
+    "44454c4c-4b00-1053-8058-b9c04f305732",
+    "37383638-3330-5a43-4a36-333530433756",
+    "564d1234-5678-9abc-def0-123456789abc",
 ]
 #: Of machines that somebody had: Dell, HPE, Lenovo, Supermicro, Fujitsu, Cisco, Quanta, VMware.
 REAL = """
 06DXK41 06DXK42 H3ZLR52 CZJ6350C7V 2M2912021X J301ABCD S4BKF123 A199234X8302145 YLNS012345
 FCH2049V0QK QTFCJ05160195 PC0ABC12 MXQ12345AB 5CG8123XYZ SGH537X45R USE321ABCD VMware-56-4d-1a
 R90ABC12 ZM184S012345 0123X4567 20H1S00000 SN-1 SN-12 S0001 S1 A1 RACK-1 RACK-17 node17
-asset-0042 1234 2001 4711 123457 10230450 E123456X8 SN1 B1 OLD NEW LAST FORGED 123456
+asset-0042 1234 2001 4711 123457 10230450 E123456X8 SN1 B1 OLD NEW LAST FORGED 1ABCDE2 C0FFEE1
+DEADBE1 2345678 3456789 8765432 BCDEFGH 1357924 CN0000001 CZ12345678 0001234567 GB00000001 0042
+VMware-42 VMware-4234567890123456 VMware-422a0b1c2d3e4f50-6172839405a6b7c8 E16500000012345 10000000
+00000001 SN00000017 SYS-0017 TEST01A DEFAULT7 OEM12345 NONE123 SERVER-7 CHASSIS-12 TAG-00123 121212
+20190001 12344321 210235A0000000001
 """.split()
 
 
@@ -102,6 +141,29 @@ def test_a_uuid_of_many_machines_is_recognized(text):
 def test_a_real_serial_number_is_believed(text):
     assert not is_placeholder(text)
     assert read({"mac": mac(1), "serial": text}).serial == text
+
+
+@pytest.mark.parametrize("text", REAL_UUIDS)
+def test_the_uuid_of_one_machine_is_believed(text):
+    assert not is_placeholder_uuid(text) and read({"mac": mac(1), "uuid": text}).uuid == text
+
+
+@given(st.uuids())
+def test_both_orders_of_bytes_are_the_same(value: uuid.UUID):
+    swapped = uuid.UUID(bytes_le=value.bytes)
+    assert is_placeholder_uuid(str(value)) == is_placeholder_uuid(str(swapped))
+
+
+@given(st.sampled_from(UUIDS))
+def test_a_swapped_uuid_of_many_is_recognized(text):
+    assert is_placeholder_uuid(str(uuid.UUID(bytes_le=uuid.UUID(text).bytes)))
+
+
+@given(st.from_regex(r"[B-HJ-NP-TV-Z0-9]{6}[1-3]", fullmatch=True))
+def test_service_tags_are_believed(text):
+    """Dell's have no pattern; what repeats one character or counts up is none."""
+    if len({*text}) > 2 and not text.lower().startswith(("0", "1", "9", "b0", "c0")):
+        assert not is_placeholder(text) or "XXX" in text
 
 
 @given(st.uuids(version=4))
