@@ -15,12 +15,17 @@ from salt_diskless.cluster.names import given
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.power import apart
+from salt_diskless.registry.answers import words
 
 ACTIONS = ("on", "off", "cycle", "status")
 #: What a BMC is told where its machine is not yet what it is to be.
 TOLD = "told"
+#: What a BMC may say of its machine.
+STATES = ("on", "off", "unknown")
 #: IPMI's port: saltext.bmc 0.0.1 asks port 0 where its pillar has none.
 _PORT = 623
+#: So many characters of a BMC's answer are kept.
+_LONGEST = 200
 _NEEDED = "bmc.power_status"
 
 
@@ -111,7 +116,7 @@ def ask(
         }
         return apart.each(calls)
 
-    states = said = say("power_status", by_name)
+    states = said = {name: _state(one) for name, one in say("power_status", by_name).items()}
     todo = [name for name, one in said.items() if not one.problem and one.value != action]
     if action == "status":
         todo = []
@@ -142,16 +147,23 @@ def _call(
 
     def call() -> str:
         try:
-            return str(function(profile, host=str(node.bmc), port=port, **more))
+            return str(function(profile, host=str(node.bmc), port=port, **more))[:_LONGEST]
         finally:
             _log_out()
 
     return call
 
 
+def _state(said: apart.Said) -> apart.Said:
+    """Return what a BMC says of its machine's power; another word is a problem."""
+    if said.problem or said.value in STATES:
+        return said
+    return apart.Said(problem=f"found the power state {shown(said.value)}; {' or '.join(STATES)}")
+
+
 def _addressed(said: apart.Said, address: str) -> apart.Said:
     # pyghmi's reason why it reaches nobody is None.
-    problem = said.problem.removesuffix(": None")
+    problem = words(said.problem.removesuffix(": None"))
     if problem and address not in problem:
         problem = f"{address}: {problem}"
     return dataclasses.replace(said, problem=problem)

@@ -22,6 +22,8 @@ _BEACON = re.compile(r"salt/beacon/([^/]+)/diskless_discovery/([^/]+)")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 #: What Salt itself puts beside what was fired.
 _OF_SALT = frozenset({"cmd", "tag", "pretag", "nonce"})
+#: An event with more fields is none of these.
+MOST_FIELDS = 40
 #: What Salt puts in the place of a value that made an event too large (salt.utils.dicttrim).
 _CUT = "VALUE_TRIMMED"
 
@@ -102,9 +104,12 @@ def of_event(tag: Any, data: Any) -> Announcement:
     if not isinstance(tag, str) or not isinstance(data, Mapping):
         raise DisklessError(f"event: found {shown(tag)}; a tag and a mapping")
     inner = data.get("post" if tag == HOOK else "data")
+    given = inner if isinstance(inner, Mapping) else data
+    if len(given) > MOST_FIELDS:
+        raise DisklessError(f"event: found {len(given)} fields; give {MOST_FIELDS} at most")
     fields = {
         key: value
-        for key, value in (inner if isinstance(inner, Mapping) else data).items()
+        for key, value in given.items()
         if not (isinstance(key, str) and (key in _OF_SALT or key.startswith("_")))
     }
     if _CUT in fields.values():
@@ -115,10 +120,10 @@ def of_event(tag: Any, data: Any) -> Announcement:
         if not isinstance(inner, Mapping):
             fields.pop("id", None)
         return read(fields)
-    if fields.get("id") != seen[1]:
-        raise DisklessError(
-            str(Problem("id", shown(fields.get("id")), f"the tag says {shown(seen[1])}"))
-        )
+    # Where the beacon's data is within, the id beside it is of the minion that fired it.
+    for name in (fields.get("id"), data.get("id", fields.get("id"))):
+        if name != seen[1]:
+            raise DisklessError(str(Problem("id", shown(name), f"the tag says {shown(seen[1])}")))
     if "server" not in fields:
         fields["server"] = fields.pop("id")
     said = read(fields)

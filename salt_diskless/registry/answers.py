@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-import math
 import re
 import reprlib
 from collections.abc import Collection, Iterable, Mapping
@@ -37,8 +36,12 @@ _RANGE = re.compile(r"([0-9]{1,64})(?:-([0-9]{1,64}))?")
 _KEY = re.compile(r"[a-z_]{1,30}")
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 2, 60, 60
-#: A boot server may name so many nodes, however few it has.
+#: A boot server may name so many nodes in an answer, however few it has.
 _MOST = 10_000
+#: So many problems of an answer are named, and a group of nodes has so many fields.
+MOST_PROBLEMS, _MOST_FIELDS = 20, 16
+#: A node set of more names is not counted to its end.
+_UNCOUNTED = 10**9
 
 
 class Answer:
@@ -57,6 +60,8 @@ class Answer:
         self.function = function
         self.own = own
         self.problems: list[str] = []
+        #: How many names it may still have in node sets.
+        self.room = max(_MOST, 2 * len(own))
 
     def wrong(self, found: object, right: str) -> None:
         """Note that an answer, or a part of it, has the wrong shape."""
@@ -74,11 +79,12 @@ class Answer:
 
     def folded(self, value: object) -> list[str]:
         """Return those names of a folded node set that the minion may speak for, and note the
-        others. One that stands for too many names is not expanded."""
-        most = max(_MOST, 2 * len(self.own))
-        if not isinstance(value, str) or not value or not 0 < size(value) <= most:
-            self.wrong(value, f"it is to be a node set of at most {most} names")
+        others. What stands for too many names, together with the sets before, is not expanded."""
+        count = size(value) if isinstance(value, str) else 0
+        if not isinstance(value, str) or not 0 < count <= self.room:
+            self.wrong(value, f"it is to be a node set of at most {self.room} names")
             return []
+        self.room -= count
         try:
             return self.believed(expand(value))
         except ValueError:
@@ -86,6 +92,13 @@ class Answer:
             return []
 
     def _note(self, problem: str) -> None:
+        if len(self.problems) > MOST_PROBLEMS:
+            return
+        if len(self.problems) == MOST_PROBLEMS:
+            problem = (
+                f"{self.speaker}: found more than {MOST_PROBLEMS} wrong parts in its answer to "
+                f"{self.function}; the others are not named"
+            )
         self.problems.append(problem)
         log.error("diskless: %s", problem)
 
@@ -120,13 +133,15 @@ def is_public_key(text: object) -> bool:
 
 def size(pattern: str) -> int:
     """Return how many names a folded node set stands for, without expanding it; 0 where it is
-    none."""
+    none. One of very many names is not counted to its end."""
     total, count, end = 0, 1, 0
     while end < len(pattern):
         match = _PART.match(pattern, end)
         if match is None:
             return 0
         count *= _count(match[1]) if match[1] is not None else 1
+        if total + count > _UNCOUNTED:
+            return total + count
         end = match.end()
         if end == len(pattern) or pattern[end] == ",":
             total, count, end = total + count, 1, end + 1
@@ -145,8 +160,8 @@ def _count(ranges: str) -> int:
 
 def is_time(value: object) -> bool:
     """Tell whether a value is a time in seconds since 1970, before the year 6000."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and 0 <= value < 2**37  # type: ignore[operator, arg-type]
+    # Neither infinity nor what is no number (NaN) is less.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**37
 
 
 def public_keys(answer: Answer, value: object) -> dict[str, str]:
@@ -183,7 +198,7 @@ def boots(answer: Answer, value: object) -> list[dict[str, Any]]:
 
 def _group(group: object) -> dict[str, Any] | None:
     """Return what a group of nodes shares, or None where that is not of the right shape."""
-    if not isinstance(group, Mapping) or "nodes" not in group:
+    if not isinstance(group, Mapping) or "nodes" not in group or len(group) > _MOST_FIELDS:
         return None
     stage, version = group.get("stage"), group.get("version", "")
     since = group.get("since", [])

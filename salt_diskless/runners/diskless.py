@@ -621,7 +621,7 @@ def _let_in(server: str, added: Mapping[str, Any], answer: dict[str, Any]) -> di
     made for them, and return the words for what is not believed of its answer."""
     # A pillar would have to be compiled to know the golden machines; a boot server is known.
     said = answers.Answer(server, "diskless_node.add", frozenset(added) - {server, __opts__["id"]})
-    done = keys.let_in(__opts__, answers.public_keys(said, answer.get("keys") or {}))
+    done = keys.let_in(__opts__, answers.public_keys(said, answer.get("keys", {})))
     if done["rejected"]:
         names = fold(done["rejected"])
         log.warning("diskless: %s: the key was rejected, and no minion is let in", names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import string
+import time
 from typing import Any
 
 import pytest
@@ -198,6 +199,49 @@ def test_what_has_a_size_can_be_expanded(text):
     if 0 < count < 10000:
         with contextlib.suppress(ValueError):
             assert len(expand(text)) <= count
+
+
+def group_of(names: str, **more: Any) -> dict[str, Any]:
+    return {"nodes": names, "stage": "up", **more}
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [7] * 10**5,
+        [group_of("node003") for _ in range(20_000)],
+        [group_of("x[1-9999]") for _ in range(20_000)],
+        [group_of("node003", stage="no stage")] * 10**5,
+        [group_of("node003", **{letter * 3: "x" for letter in string.ascii_lowercase})],
+    ],
+)
+def test_a_huge_list_of_groups_is_a_few_problems(groups):
+    one, begun = answer(), time.process_time()
+    found = answers.boots(one, {"nodes": groups})
+    assert time.process_time() - begun < 5
+    assert 0 < len(one.problems) <= answers.MOST_PROBLEMS + 1
+    assert sum(map(len, one.problems)) < 20_000
+    assert len(found) <= 10_000
+
+
+def test_a_million_names_are_one_problem():
+    one, begun = answer(), time.process_time()
+    lies = {f"x{number}": KEY for number in range(10**6)}
+    assert answers.public_keys(one, {**lies, "node003": KEY}) == {"node003": KEY}
+    assert time.process_time() - begun < 20
+    (problem,) = one.problems
+    assert "more" in problem and len(problem) < 1000
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan"), True, "1", -1])
+def test_a_time_is_a_number_of_this_age(value):
+    assert not answers.is_time(value) and answers.is_time(1.8e9)
+
+
+def test_a_set_of_countless_names_is_counted_at_once():
+    begun = time.process_time()
+    assert answers.size("n" + "[1-99]" * 10**5) > 10**9
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(

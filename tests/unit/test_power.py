@@ -348,3 +348,25 @@ def test_one_that_hangs_is_ended_and_takes_nobody_with_it(monkeypatch, tmp_path)
     assert {*said.values()} == {apart.Said("off")}
     with pytest.raises(ProcessLookupError):
         os.kill(int(noted.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    "word", ["On", "\x1b[2Jon", "failed", "at", "told", "", "x" * 10**6, None, 7]
+)
+def test_a_bmc_says_on_or_off_or_nothing(word):
+    site = cluster(**RACK).served_by("boot2")
+    said = bmcs.ask(
+        [site.nodes["node005"]], "status", {"bmc.power_status": lambda *_, **__: word}, {}
+    )
+    assert said["node005"].value == "" and "on or off or unknown" in said["node005"].problem
+    assert said["node005"].problem.isprintable() and len(said["node005"].problem) < 300
+
+
+def test_the_words_of_a_bmcs_error_are_printable():
+    def fails(*_: object, **__: object) -> str:
+        raise OSError("\x1b]0;title\x07" + "y" * 10**6)
+
+    site = cluster(**RACK).served_by("boot2")
+    said = bmcs.ask([site.nodes["node005"]], "on", {"bmc.power_status": fails}, {})
+    problem = said["node005"].problem
+    assert problem.startswith("10.99.0.5: ?]0;title?y") and len(problem) < 600

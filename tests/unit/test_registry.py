@@ -155,6 +155,10 @@ HOSTILE = [
     (BEACON, {**GOOD, "id": ["node002"]}),
     (BEACON, {**GOOD, "server": "node001"}),
     ("salt/beacon/../diskless_discovery/52-54-00-00-00-05", {**GOOD, "id": ".."}),
+    (BEACON, {"id": "node009", "data": GOOD}),
+    (BEACON, {"id": None, "data": GOOD}),
+    (TAG, {**GOOD, **{f"k{number}": 1 for number in range(10**5)}}),
+    (TAG, {"data": {**GOOD, **{f"k{number}": 1 for number in range(10**5)}}}),
     (HOOK, {"post": None, "body": '{"mac": "52:54:00:00:00:05"}'}),
     (HOOK, {"post": {"mac": GOOD["mac"], "profile": "compute"}}),
 ]
@@ -567,11 +571,11 @@ def test_a_board_swap_that_cannot_be_changes_nothing(store):
 
 def test_what_salts_command_line_makes_of_a_mac_or_a_serial_number_is_undone(store):
     assert meant(41135040001) == ["52:54:00:00:00:01", "41135040001"]
-    assert meant(123456) == ["123456"]
+    assert meant(123457) == ["123457"]
     assert meant(True) == meant(None) == meant(-5) == meant(1.5) == []
-    announce(store, 1, serial="123456")
+    announce(store, 1, serial="123457")
     with store.read() as tx:
-        assert machines_of(tx, 41135040001) == machines_of(tx, [123456]) == [mac(1)]
+        assert machines_of(tx, 41135040001) == machines_of(tx, [123457]) == [mac(1)]
         assert machines_of(tx, "pending") == [mac(1)]
         assert machines_of(tx, f"{mac(1)}, {mac(2)}") == [mac(1), mac(2)]
 
