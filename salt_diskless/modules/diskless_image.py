@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from salt_diskless import adapter, preflight
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.errors import shown
-from salt_diskless.cluster.ranges import fold
+from salt_diskless.cluster.ranges import filled, fold
 from salt_diskless.image import kernels as kernel_lists
 from salt_diskless.image import keys, needs, notes, sources, squashfs, versions
 from salt_diskless.image import listing as listings
@@ -150,13 +150,17 @@ def list_() -> dict[str, dict[str, Any]]:
             "location": image.location,
             "published": current.name if current else None,
             "kernel": current.kernel if current else None,
-            "versions": [version.name for version in versions.versions(image)],
-            "nodes": fold(node.name for node in nodes),
-            "pinned": {version: fold(names) for version, names in sorted(pinned.items())},
-            "notes": notes.sentences(
-                (current.findings if current else None) or {},
-                needs.roots_of(site, image),
-                brief=True,
+            **filled(
+                {
+                    "versions": [version.name for version in versions.versions(image)],
+                    "nodes": fold(node.name for node in nodes),
+                    "pinned": {version: fold(names) for version, names in sorted(pinned.items())},
+                    "notes": notes.sentences(
+                        (current.findings if current else None) or {},
+                        needs.roots_of(site, image),
+                        brief=True,
+                    ),
+                }
             ),
         }
     return listed
