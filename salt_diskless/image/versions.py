@@ -128,8 +128,8 @@ def require_published(image: Image) -> Version:
     version = published(image)
     if version is None:
         raise DisklessError(
-            f"diskless:images:{image.name}: no version is published below {image.location}; sync "
-            f"the image first (salt-call diskless_image.sync {image.name})"
+            f"diskless:images:{image.name}: found no published version below {image.location}; "
+            f"sync the image first (salt-call diskless_image.sync {image.name})"
         )
     return version
 

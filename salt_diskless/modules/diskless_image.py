@@ -13,6 +13,7 @@ from salt_diskless import adapter, preflight
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import filled, fold
+from salt_diskless.cluster.wording import nearest
 from salt_diskless.image import kernels as kernel_lists
 from salt_diskless.image import keys, needs, notes, sources, squashfs, versions
 from salt_diskless.image import listing as listings
@@ -195,7 +196,9 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
     """
     (image,) = _images(name)
     current = versions.published(image)
-    wanted = versions.find(image, version) if version else versions.require_published(image)
+    wanted = (
+        versions.find(image, version) if version is not None else versions.require_published(image)
+    )
     chosen = wanted.name
     nodes = adapter.site(__pillar__, __opts__).nodes_of(image)
     found = {
@@ -255,7 +258,7 @@ def diff(name: str, old: str, new: str | None = None) -> dict[str, Any]:
     """
     (image,) = _images(name)
     before = versions.find(image, old)
-    after = versions.find(image, new) if new else versions.require_published(image)
+    after = versions.find(image, new) if new is not None else versions.require_published(image)
     of_packages = (versions.packages_of(image, one.name) for one in (before, after))
     return {
         "old": before.name,
@@ -321,7 +324,9 @@ def publish(name: str, version: str | None = None, test: bool = False) -> dict[s
     """
     (image,) = _images(name)
     return _publish(
-        image, lambda: versions.find(image, version) if version else _newest(image), test
+        image,
+        lambda: versions.find(image, version) if version is not None else _newest(image),
+        test,
     )
 
 
@@ -499,7 +504,7 @@ def _images(name: str | None) -> list[Image]:
         return list(images.values())
     if name not in images:
         raise DisklessError(
-            f"diskless:images: found no image {shown(name)} on this boot server, only: "
-            f"{', '.join(images) or 'none'}"
+            f"diskless:images: found no image {shown(name)} on this boot server; "
+            f"{nearest(name, images)}"
         )
     return [images[name]]

@@ -143,7 +143,7 @@ def split(text: Any) -> list[Any]:
                 raise TooMany(len(found))
     except ValueError as err:
         raise DisklessError(
-            f"found {shown(text)}; give a node set, or names with commas ({err})"
+            f"machines: found {shown(text)}; give a node set, or names with commas ({err})"
         ) from None
     return found
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import pathlib
+import re
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.utils.args import yamlify_arg
 
 from salt_diskless.runners import diskless as runner
 from tests.unit.registry import announce, content, desk, mac, of
@@ -63,6 +65,39 @@ def test_the_runner_takes_any_argument_or_says_why_not(store, name, parameters):
                 getattr(runner, name)(**given)
             except (CommandExecutionError, SaltInvocationError) as err:
                 assert str(err) and len(str(err)) < 3000
+
+
+#: Words as somebody types them, and as Salt's command line reads them.
+WORDS = [
+    *("2020", "1e3", "007", "0x10", "yes", "null", "~", "[a,b]", "[1,2]", "[]", "{a: b}", "{}"),
+    *("2020-01-01", "1:30", "5254.00", "525400110002", "52:54:00:11:00:02", "1_000", ".inf", "-1"),
+    *("a: b", "- a", "@x", "''", " ", "[", "1e999", "on", "off", "true"),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), FUNCTIONS, ids=lambda one: str(one)[:30])
+def test_a_typed_word_is_taken_or_refused_in_three_parts(store, name, parameters):
+    announce(store, 1, serial="A1")
+    required = {
+        p.name: "nosuch" for p in parameters if p.default is p.empty and p.kind != p.VAR_KEYWORD
+    }
+    wrong = []
+    for parameter in parameters:
+        for word in WORDS:
+            value = yamlify_arg(word)
+            names = isinstance(value, list) and all(isinstance(item, str) for item in value)
+            if name in _OF_MINIONS and (isinstance(value, str) or names):
+                continue
+            key = "nfs" if parameter.kind == parameter.VAR_KEYWORD else parameter.name
+            given = {**required, key: value}
+            if "test" in {p.name for p in parameters} and parameter.name != "test":
+                given["test"] = True
+            try:
+                getattr(runner, name)(**given)
+            except (CommandExecutionError, SaltInvocationError) as err:
+                if not re.match(r".+: found .+; .+|nothing was changed:\n", str(err), re.DOTALL):
+                    wrong.append((parameter.name, word, str(err)[:200]))
+    assert not wrong, wrong
 
 
 @pytest.mark.parametrize(
