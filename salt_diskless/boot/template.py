@@ -22,3 +22,9 @@ def _environment() -> jinja2.Environment:
 def template(name: str) -> jinja2.Template:
     """Return the compiled template ``name`` of ``salt_diskless/templates``."""
     return _environment().get_template(name)
+
+
+# Compiled when this module is loaded: a minion has it in its own process, and each job, which is a
+# process of its own, has the templates then.
+for _name in _environment().list_templates(extensions=["j2"]):
+    template(_name)
