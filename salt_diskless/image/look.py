@@ -77,12 +77,13 @@ def of_source(image: Image, seen: Seen, fstab: str) -> dict[str, tuple[str, ...]
 
 
 def of_tree(tree: str) -> dict[str, tuple[str, ...]]:
-    """Return which secrets are in a version, as findings."""
+    """Return which secrets, and units for disks, are in a version, as findings."""
     with Tree(tree) as root:
         shared = secrets.shared(root)
         found = {
             "secret": shared,
             "keys": [path for path in secrets.private_keys(root) if path not in shared],
+            notes.UNITS: mounts.disk_units(root),
             notes.HASHES: secrets.password_hashes(root),
         }
     return {name: notes.folded(paths) for name, paths in found.items() if paths}

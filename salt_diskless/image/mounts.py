@@ -7,13 +7,15 @@ file system that is taken too is one more directory for it.
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from salt_diskless.cluster import DisklessError, Image
-from salt_diskless.image import identity
+from salt_diskless.files.beneath import Tree
+from salt_diskless.image import identity, patterns
 
 NETWORK = frozenset(
     """nfs nfs4 cifs smb3 smbfs lustre beegfs beegfs_nodev ceph fuse.ceph glusterfs fuse.glusterfs
@@ -25,9 +27,13 @@ _PSEUDO = frozenset(
     efivarfs hugetlbfs mqueue binfmt_misc rpc_pipefs nfsd fusectl nsfs selinuxfs fuse.lxcfs
     fuse.gvfsd-fuse fuse.portal swap none""".split()
 )
-#: In memory, or made of other file systems: taken only high up in the tree.
-_LAYERS = frozenset({"tmpfs", "ramfs", "overlay", "squashfs", "erofs", "aufs", "fuse.overlayfs"})
-_LAYERS_DEEPEST = 2
+#: Programs that show what is on this machine; what else is of FUSE may come from anywhere.
+_LOCAL_FUSE = frozenset(
+    """fuseblk fuse.overlayfs fuse.fuse-overlayfs fuse.mergerfs fuse.bindfs fuse.unionfs fuse.zfs
+    fuse.ntfs fuse.ntfs-3g fuse.exfat fuse.squashfuse""".split()
+)
+#: What the source of a network file system looks like: host:/path, host:volume, //host/share.
+_REMOTE = re.compile(r"//|[^/\s=]+:|[a-z0-9]+#")
 
 #: A system is below these.
 _TOPS = frozenset(
@@ -40,10 +46,24 @@ _OWN = frozenset(
     """/boot /boot/efi /efi /etc /usr /usr/local /var /var/cache /var/lib /var/log /var/log/audit
     /var/opt /var/spool""".split()
 )
-#: Where containers and virtual machines have theirs.
-_STORES = ("/var/lib/docker/", "/var/lib/containers/", "/var/lib/kubelet/", "/var/lib/machines/")
+#: What is mounted below these is of the system too, whatever it is.
+_WITHIN = ("/bin/", "/boot/", "/etc/", "/lib/", "/lib64/", "/sbin/", "/usr/")
+#: Where containers, virtual machines and snaps have theirs.
+_STORES = (
+    *("/var/lib/docker/", "/var/lib/containers/", "/var/lib/containerd/", "/var/lib/kubelet/"),
+    *("/var/lib/machines/", "/var/lib/lxd/", "/var/lib/incus/", "/var/lib/rancher/"),
+    *("/var/lib/snapd/", "/var/snap/", "/var/lib/flatpak/"),
+)
+#: The same below a home directory.
+_STORES_OF_USERS = ("/.local/share/containers/", "/.cache/", "/.local/share/docker/")
 _KERNELS = ("/var/lib/nfs/rpc_pipefs", "/var/lib/lxcfs")
 
+#: The type of a directory that is mounted at a second place.
+BIND = "bind"
+#: Units that an admin made, and the line of one that is about a disk.
+_UNITS = ("/etc/systemd/system/*.mount", "/etc/systemd/system/*.swap")
+_DISK = re.compile(rb"(?mi)^\s*What\s*=\s*(/dev/(?!zram|null)|(PART)?(UUID|LABEL)=)")
+_LARGEST = 64 * 1024
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -67,15 +87,24 @@ def fstab(text: str) -> Iterator[Line]:
 
 
 def here(directory: str, file: str = "/proc/self/mountinfo") -> dict[str, str]:
-    """Return what is mounted below a directory of this machine: path from there to type."""
-    top, found = os.path.realpath(directory), {}
+    """Return what is mounted below a directory of this machine: path from there to type. What is
+    of the directory's own file system, mounted at a second place, has the type :data:`BIND`."""
+    top = os.path.realpath(directory).rstrip("/")
+    device = os.stat(directory).st_dev
+    own = f"{os.major(device)}:{os.minor(device)}"
+    types, bound = dict[str, str](), set()
     with open(file, encoding="utf-8", errors="surrogateescape") as stream:
         for line in stream:
             words, _, rest = line.partition(" - ")
-            where = _unescaped(words.split()[4])
-            if where.startswith(f"{top.rstrip('/')}/") and where != top:
-                found[where.removeprefix(top.rstrip("/"))] = rest.split()[0]
-    return found
+            _, _, number, _, point, *_ = words.split()
+            where = _unescaped(point)
+            if where.startswith(f"{top}/") and where != "/":
+                path = where.removeprefix(top)
+                types[path] = rest.split()[0]
+                bound |= {path} if number == own else set()
+    # rsync reads what is below another file system as a part of that.
+    others = tuple(f"{path}/" for path in types.keys() - bound)
+    return types | {path: BIND for path in bound if not path.startswith(others)}
 
 
 def _unescaped(text: str) -> str:
@@ -122,20 +151,31 @@ def choose(image: Image, found: Iterable[str], types: Mapping[str, str], shown: 
     return Chosen(tuple(taken), tuple(left))
 
 
+def _is_network(kind: str | None) -> bool:
+    """Return whether the files of a type of file system may be those of another machine."""
+    if kind is None or kind in _LOCAL_FUSE:
+        return False
+    return kind in NETWORK or kind.partition(".")[0] == "fuse"
+
+
 def _is_taken(path: str, kind: str | None) -> bool:
-    if kind in NETWORK or f"/{path.split('/')[1]}" not in _TOPS:
+    if kind == BIND:
+        return True  # rsync takes it for a directory of the source.
+    if _is_network(kind) or f"/{path.split('/')[1]}" not in _TOPS:
         return False
     if kind is None:
         return path in _OWN
-    if kind in _LAYERS:
-        return path.count("/") <= _LAYERS_DEEPEST or path in _OWN
-    return not path.startswith(_STORES)
+    return not path.startswith(_STORES) and not any(store in path for store in _STORES_OF_USERS)
 
 
 def _is_refused(path: str, kind: str | None) -> bool:
-    if kind in NETWORK:
-        return path in _NEEDED or path in _OWN
-    return kind is None and path in _TOPS and path not in _OWN
+    if kind is not None and not _is_network(kind):
+        return False
+    if path.startswith(_WITHIN) and not path.startswith("/usr/local/"):
+        return kind is not None or path not in _OWN
+    if kind is None:
+        return path in _TOPS and path not in _OWN
+    return path in _NEEDED or path in _OWN
 
 
 def _is_volatile(path: str) -> bool:
@@ -176,13 +216,32 @@ def wanted_lines(image: Image, text: str) -> tuple[str, ...]:
 
 
 def unmounted(image: Image, text: str) -> list[str]:
-    """Return the network file systems of the source's fstab that nodes do not mount."""
+    """Return what the source's fstab mounts that is no disk of that machine and that nodes do not
+    mount: network file systems, directories at a second place (bind), and memory."""
     wanted = {line.where for line in fstab("\n".join(image.fstab))} | {*image.fstab}
     return [
         f"{line.where} ({line.type} {line.what})"
         for line in fstab(text)
-        if line.type in NETWORK and line.where not in wanted
+        if _is_no_disk(line) and line.where not in wanted
     ]
+
+
+def _is_no_disk(line: Line) -> bool:
+    if line.type in _PSEUDO - {"none"} or line.type == "swap" or _is_volatile(line.where):
+        return False
+    options = {option.strip() for option in line.text.split()[3:4] for option in option.split(",")}
+    return (
+        _is_network(line.type)
+        or _REMOTE.match(line.what) is not None
+        or line.type in ("tmpfs", "ramfs", "overlay")
+        or bool(options & {"_netdev", "bind", "rbind"})
+    )
+
+
+def disk_units(root: Tree) -> list[str]:
+    """Return the units of systemd in a tree that mount a disk or swap to it: systemd.mount(5)."""
+    paths = itertools.chain(*patterns.matching(root, _UNITS).values())
+    return sorted(path for path in paths if _DISK.search(root.read(path, _LARGEST) or b""))
 
 
 def points(image: Image) -> list[str]:

@@ -23,8 +23,9 @@ NOBODY: Roots = MappingProxyType({})
 
 _CAPABILITIES = "capabilities"
 HASHES = "hashes"
+UNITS = "units"
 #: The findings that are about what is in a version, and not about its source.
-OF_TREE = ("secret", "keys", HASHES, _CAPABILITIES)
+OF_TREE = ("secret", "keys", UNITS, HASHES, _CAPABILITIES)
 
 _GIVE = (
     "write them on the nodes with Salt (file.managed, in a directory that `files` keeps), or put "
@@ -37,6 +38,10 @@ _REASONS = {
     "fstab": (
         "lines of the source's fstab that nodes do not have: name what nodes are to mount in the "
         "image's fstab (fstab: [/home])"
+    ),
+    UNITS: (
+        "units of systemd for a disk of the golden machine, in the image: a node waits for that "
+        "disk while it boots; name them in the image's scrub"
     ),
     "private": (
         "private keys and passwords of the golden machine or its users, left out: name what all "

@@ -145,7 +145,8 @@ def difference(
         if "+" in match[3]:
             new.add(path)
         links = links or match[1] == "h"
-    return Difference(tuple(paths), total, frozenset(new), links, tuple(sorted(mounts)))
+    points = sorted(os.fsdecode(name(path)) for path in mounts)
+    return Difference(tuple(paths), total, frozenset(new), links, tuple(points))
 
 
 def _on_disk(source: RsyncSource, path: str, size: int) -> int:

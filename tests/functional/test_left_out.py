@@ -47,7 +47,14 @@ def mounted(golden):
         subprocess.run(["umount", directory], check=True)
 
 
-@pytest.mark.parametrize("path", ["/var/lib", "/opt", "/home", "/srv", "/usr/local", "/usr/share"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/var/lib", "/opt", "/home", "/srv", "/usr/local", "/usr/share", "/boot/efi", "/root"),
+        *("/var/lib/x", "/var/lib/x/y", "/opt/x/y/z", "/usr/lib/x", "/etc/site", "/srv/a b"),
+        *("/srv/a\nb", "/opt/\udcff\udcfe", "/opt/it's [a] 'b'*", "/opt/\\040", "/opt/a#b"),
+    ],
+)
 def test_a_file_system_of_the_system_is_taken(salt_call, pillar, location, mounted, path):
     mounted(path)
     call = salt_call(pillar)
@@ -70,6 +77,57 @@ def test_file_systems_in_one_that_is_taken(salt_call, pillar, location, golden, 
     assert sync(call)["changed"] is True
     assert (root(location) / "var/lib/state").read_text() == "changed\n"
     assert sync(call)["changed"] is False
+
+
+@pytest.mark.parametrize("path", ["/srv/a b", "/opt/x/y"])
+def test_of_a_machine_a_nested_one_is_taken(
+    salt_call, pillar, location, mounted, sshd, golden, path
+):
+    mounted(path)
+    escaped = path.replace(" ", "\\040")
+    put(golden, "/etc/fstab", f"/dev/sdb1 {escaped} ext4 rw 0 0\n")
+    pillar["images"]["tiny"]["source"] = sshd
+    call = salt_call(pillar)
+    assert named(sync(call), "taken too") == [path]
+    assert (root(location) / path[1:] / "file").read_text() == "content\n"
+    assert sync(call)["changed"] is False
+
+
+@pytest.mark.parametrize("path", ["/data/x", "/opt/x", "/usr/share/x"])
+def test_a_directory_mounted_at_a_second_place_is_taken(
+    salt_call, pillar, location, golden, tmp_path, path
+):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").write_text("content\n")
+    (golden / path[1:]).mkdir(parents=True)
+    subprocess.run(["mount", "--bind", tmp_path / "other", golden / path[1:]], check=True)
+    try:
+        call = salt_call(pillar)
+        result = sync(call)
+        assert (root(location) / path[1:] / "file").read_text() == "content\n"
+        assert named(result, "mounted in the source, left out") == []
+        assert named(result, "taken too") == [path]
+        assert sync(call)["changed"] is False
+    finally:
+        subprocess.run(["umount", golden / path[1:]], check=True)
+
+
+def test_mounts_of_a_root_that_programs_run_in_are_no_content(salt_call, pillar, location, golden):
+    """As debootstrap and chroot users leave them."""
+    paths = ["proc", "sys", "dev", "dev/pts", "run"]
+    for name in paths:
+        (golden / name).mkdir(exist_ok=True)
+        subprocess.run(["mount", "--bind", f"/{name}", golden / name], check=True)
+    try:
+        call = salt_call(pillar)
+        result = sync(call)
+        assert named(result, "mounted in the source, left out") == []
+        assert named(result, "taken too") == []
+        assert list((root(location) / "dev").iterdir()) == []
+        assert sync(call)["changed"] is False
+    finally:
+        for name in reversed(paths):
+            subprocess.run(["umount", golden / name], check=True)
 
 
 def test_another_file_system_is_named(salt_call, pillar, location, mounted):
@@ -304,3 +362,20 @@ def test_many_paths_are_folded(salt_call, pillar, golden):
         put(golden, f"/etc/wireguard/wg{number:02d}.conf")
     found = named(sync(salt_call(pillar)), "private keys and passwords")
     assert found[-1] == "and 20 more" and len(found) == 11
+
+
+@pytest.mark.parametrize(
+    ("what", "is_disk"),
+    [
+        *(("/dev/disk/by-uuid/0b5a", True), ("UUID=0b5a", True), ("/dev/mapper/vg-data", True)),
+        *(("nas:/home", False), ("tmpfs", False), ("//nas/share", False), ("/dev/zram0", False)),
+    ],
+)
+@pytest.mark.parametrize("name", ["data.mount", "dev-sda2.swap"])
+def test_units_for_disks_are_named(salt_call, pillar, golden, location, name, what, is_disk):
+    path = f"/etc/systemd/system/{name}"
+    put(golden, path, f"[Mount]\nWhat={what}\n")
+    assert named(sync(salt_call(pillar)), "units of systemd") == [path] * is_disk
+    pillar["images"]["tiny"]["scrub"] = [path]
+    assert named(sync(salt_call(pillar)), "units of systemd") == []
+    assert not (root(location) / path[1:]).exists()
