@@ -71,7 +71,7 @@ def of_source(image: Image, seen: Seen, fstab: str) -> dict[str, tuple[str, ...]
         **left_out.left_out(image, seen.source),
         "mounts_left": list(seen.chosen.left),
         "mounts_taken": list(seen.chosen.taken),
-        "fstab": mounts.unmounted(image, fstab),
+        "fstab": mounts.unmounted(image, fstab, seen.chosen.taken),
     }
     return {name: notes.folded(paths) for name, paths in found.items() if paths}
 

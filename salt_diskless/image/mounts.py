@@ -215,10 +215,14 @@ def wanted_lines(image: Image, text: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def unmounted(image: Image, text: str) -> list[str]:
+def unmounted(image: Image, text: str, taken: Iterable[str] = ()) -> list[str]:
     """Return what the source's fstab mounts that is no disk of that machine and that nodes do not
-    mount: network file systems, directories at a second place (bind), and memory."""
-    wanted = {line.where for line in fstab("\n".join(image.fstab))} | {*image.fstab}
+    mount: network file systems, directories at a second place (bind), and memory.
+
+    taken
+        Mount points whose content is in the image.
+    """
+    wanted = {line.where for line in fstab("\n".join(image.fstab))} | {*image.fstab, *taken}
     return [
         f"{line.where} ({line.type} {line.what})"
         for line in fstab(text)
