@@ -83,8 +83,8 @@ def words(settings: Settings, version: str, place: str, known: Roots) -> Iterato
         yield f"NISDOMAIN={settings.nis_domain}"
     if network.nameservers:
         yield f"DISKLESS_DNS={','.join(map(str, network.nameservers))}"
-        if network.domain:
-            yield f"DISKLESS_DOMAIN={network.domain}"
+    if network.domain:
+        yield f"DISKLESS_DOMAIN={network.domain}"
     yield f"DISKLESS_VERSION={version}"
     yield from roots.words(settings, version, known, f"{DIRECTORY}/{image.name}/{version}")
     yield f"DISKLESS_NFS={settings.nfs}"

@@ -6,9 +6,10 @@
 dl_top=${dl_top:-/run}
 
 # dl_resolve ROOT: have /etc/resolv.conf, and what writes it on the node, name the servers of
-# DISKLESS_DNS. Without them the node keeps what its image has.
+# DISKLESS_DNS and search DISKLESS_DOMAIN. Without servers the node keeps those that its image has,
+# and without both all that its image has.
 dl_resolve() {
-	[ -n "$dl_dns" ] || return 0
+	[ -n "$dl_dns$dl_domain" ] || return 0
 	dl_path=/etc/resolv.conf
 	# As an entry it is the node's own.
 	! grep -q " $dl_path\$" "$dl_run/snapshot/.diskless/entries" 2>/dev/null || return 0
@@ -20,28 +21,52 @@ dl_resolve() {
 		for dl_value in $dl_servers; do
 			echo "nameserver $dl_value"
 		done
+		[ -n "$dl_servers" ] || [ -L "$1$dl_path" ] || grep '^nameserver' "$1$dl_path" 2>/dev/null || :
 	} >"$dl_run/resolv.conf"
 	chmod 644 "$dl_run/resolv.conf"
 	dl_tell_services "$1"
+	dl_tell_netconfig "$1" || dl_say "$dl_path: cannot be written; netconfig names other servers"
+	dl_path=/etc/resolv.conf
 	dl_place_resolv "$1" || dl_say "$dl_path: cannot be written; names are resolved as the image does"
 }
 
 # dl_tell_services ROOT: the settings of systemd-resolved (resolved.conf(5)), of NetworkManager
-# (NetworkManager.conf(5), GLOBAL-DNS) and of resolvconf(8): each writes a resolv.conf of its own.
+# (NetworkManager.conf(5), GLOBAL-DNS), of resolvconf(8) and of SUSE's netconfig(8): each writes a
+# resolv.conf of its own. An empty DNS= ends the list of the image's own files, which are read before
+# this one, and the domain ~. has resolved ask these servers for all names, and none of an interface.
 dl_tell_services() {
 	mkdir -p "$dl_top/systemd/resolved.conf.d" "$dl_top/NetworkManager/conf.d"
 	{
-		printf '[Resolve]\nDNS=%s\n' "$dl_servers"
-		[ -z "$dl_domain" ] || echo "Domains=$dl_domain"
-	} >"$dl_top/systemd/resolved.conf.d/diskless.conf"
+		echo '[Resolve]'
+		[ -z "$dl_servers" ] || printf 'DNS=\nDNS=%s\n' "$dl_servers"
+		printf 'Domains=\nDomains=%s\n' "$dl_domain${dl_servers:+${dl_domain:+ }~.}"
+	} >"$dl_top/systemd/resolved.conf.d/zz-diskless.conf"
 	{
 		echo '[global-dns]'
 		[ -z "$dl_domain" ] || echo "searches=$dl_domain"
-		printf '[global-dns-domain-*]\nservers=%s\n' "$dl_dns"
+		[ -z "$dl_dns" ] || printf '[global-dns-domain-*]\nservers=%s\n' "$dl_dns"
 	} >"$dl_top/NetworkManager/conf.d/diskless.conf"
 	if [ -d "$1/etc/resolvconf" ]; then
 		mkdir -p "$dl_top/resolvconf/interface"
 		cp "$dl_run/resolv.conf" "$dl_top/resolvconf/interface/diskless"
+	fi
+}
+
+# dl_tell_netconfig ROOT: the settings of SUSE's netconfig(8). Where the image has them, and no link
+# leads to them.
+dl_tell_netconfig() {
+	dl_path=/etc/sysconfig/network/config
+	dl_at=$1$dl_path
+	grep -q '^NETCONFIG_DNS_STATIC_' "$dl_at" 2>/dev/null || return 0
+	[ ! -L "$dl_at" ] && [ ! -L "${dl_at%/*}" ] && [ ! -L "${dl_at%/*/*}" ] || return 1
+	sed "s/^\(NETCONFIG_DNS_STATIC_SEARCHLIST\)=.*/\1=\"$dl_domain\"/
+		${dl_servers:+s/^\(NETCONFIG_DNS_STATIC_SERVERS\)=.*/\1=\"$dl_servers\"/}" \
+		"$dl_at" >"$dl_run/netconfig" || return 1
+	chmod 644 "$dl_run/netconfig"
+	if dl_in_memory; then
+		cp "$dl_run/netconfig" "$dl_at"
+	else
+		mount -o bind "$dl_run/netconfig" "$dl_at"
 	fi
 }
 

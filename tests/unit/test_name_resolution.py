@@ -69,11 +69,80 @@ def test_services_that_write_it_are_told(shell):
     (shell.place / "root/etc/resolvconf").mkdir(parents=True)
     resolve(shell, before="dl_root=ram;")
     top = shell.place / "run/top"
-    resolved = (top / "systemd/resolved.conf.d/diskless.conf").read_text()
-    assert resolved == "[Resolve]\nDNS=10.8.226.2 10.8.226.3\nDomains=example.com\n"
+    resolved = (top / "systemd/resolved.conf.d/zz-diskless.conf").read_text().splitlines()
+    assert resolved[:3] == ["[Resolve]", "DNS=", "DNS=10.8.226.2 10.8.226.3"]
+    assert resolved[3:] == ["Domains=", "Domains=example.com ~."]
     manager = (top / "NetworkManager/conf.d/diskless.conf").read_text()
     assert "searches=example.com" in manager and "servers=10.8.226.2,10.8.226.3" in manager
     assert lines(top / "resolvconf/interface/diskless") == TEXT
+
+
+NETCONFIG = """## Path: Network/General
+NETCONFIG_DNS_POLICY="auto"
+NETCONFIG_DNS_STATIC_SEARCHLIST="golden.example"
+NETCONFIG_DNS_STATIC_SERVERS="192.0.2.1 192.0.2.2"
+NETCONFIG_NTP_POLICY="auto"
+"""
+
+
+@pytest.mark.parametrize("root", ["readonly", "squashfs"])
+def test_netconfig_of_suse_is_told(shell, root):
+    directory = shell.place / "root/etc/sysconfig/network"
+    directory.mkdir(parents=True)
+    (directory / "config").write_text(NETCONFIG)
+    (shell.place / "root/etc/resolv.conf").symlink_to("/run/netconfig/resolv.conf")
+    resolve(shell, before=f"dl_root={root};")
+    written = (shell.place / "run/netconfig").read_text()
+    expected = NETCONFIG.replace("golden.example", "example.com")
+    assert written == expected.replace("192.0.2.1 192.0.2.2", "10.8.226.2 10.8.226.3")
+    if root == "readonly":
+        assert shell.said("calls") == [
+            f"mount -o bind {shell.place}/run/netconfig {directory}/config"
+        ]
+        assert (directory / "config").read_text() == NETCONFIG
+    else:
+        assert (directory / "config").read_text() == written
+    assert lines(shell.place / "run/top/netconfig/resolv.conf") == TEXT
+
+
+@pytest.mark.parametrize("link", ["etc/sysconfig", "etc/sysconfig/network/config"])
+def test_settings_of_netconfig_behind_a_link_are_left(shell, link):
+    outside = shell.place / "outside"
+    (outside / "network").mkdir(parents=True)
+    (outside / "network/config").write_text(NETCONFIG)
+    path = shell.place / "root" / link
+    path.parent.mkdir(parents=True)
+    path.symlink_to(outside if link == "etc/sysconfig" else outside / "network/config")
+    resolve(shell, before="dl_root=squashfs;")
+    assert (outside / "network/config").read_text() == NETCONFIG
+
+
+def test_a_root_of_netplan_follows_the_pillar(shell):
+    """netplan writes settings of systemd-networkd, whose name servers are an interface's."""
+    (shell.place / "root/etc/netplan").mkdir(parents=True)
+    (shell.place / "root/etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    resolve(shell)
+    top = shell.place / "run/top/systemd"
+    assert lines(top / "resolve/stub-resolv.conf") == TEXT
+    assert "Domains=example.com ~." in lines(top / "resolved.conf.d/zz-diskless.conf")
+
+
+def test_a_domain_is_searched_without_name_servers(shell):
+    (shell.place / "root/etc").mkdir()
+    own = shell.place / "root/etc/resolv.conf"
+    own.write_text("search golden.example\nnameserver 192.0.2.1\n")
+    resolve(shell, " DISKLESS_DOMAIN=example.com", before="dl_root=squashfs;")
+    assert lines(own) == ["search example.com", "nameserver 192.0.2.1"]
+    resolved = shell.place / "run/top/systemd/resolved.conf.d/zz-diskless.conf"
+    assert lines(resolved) == ["Domains=", "Domains=example.com"]
+
+
+def test_all_name_servers_are_written(shell):
+    """A resolver takes the first ones that it has room for: three, in glibc."""
+    (shell.place / "root/etc").mkdir()
+    servers = [f"10.8.226.{number}" for number in range(1, 7)]
+    resolve(shell, f" DISKLESS_DNS={','.join(servers)}", before="dl_root=ram;")
+    assert lines(shell.place / "root/etc/resolv.conf") == [f"nameserver {one}" for one in servers]
 
 
 @pytest.mark.parametrize("why", ["no name servers", "an entry"])
