@@ -28,13 +28,18 @@ def problem(name: str) -> str | None:
         return "give another name: an image has a file of this name beside its nodes' directories"
     if lower.split(".")[0] == "localhost":
         return "give another name: each machine calls itself localhost"
-    if not name[0].isdigit():
+    if not name[0].isdigit() or not (_is_address(name) or name.replace(".", "").isdigit()):
         return None
+    return "give a name that has a letter, like node5: a resolver takes this one for an address"
+
+
+def _is_address(name: str) -> bool:
+    """Return True if a resolver takes a name for an address: inet_aton(3)."""
     try:
         socket.inet_aton(name)
     except OSError:
-        return None
-    return "give a name that has a letter, like node5: a resolver takes this one for an address"
+        return False
+    return True
 
 
 def of_node_set(pattern: object) -> list[str]:
@@ -48,6 +53,8 @@ def of_node_set(pattern: object) -> list[str]:
         names = expand(pattern)
     except ValueError as err:
         raise ValueError(f"give a host name or a node set, like node[005-128] ({err})") from None
+    if not names:
+        raise ValueError("give a node set that stands for a host, like node[005-128]")
     for name in names:
         right = problem(name)
         if right is not None:

@@ -18,6 +18,8 @@ from netaddr import AddrFormatError, IPAddress, IPNetwork
 MOST_NODES = 100_000
 #: The longest host name, which is also the longest number in a node set.
 _LONGEST_NAME = 253
+#: ClusterShell takes no range of more, whatever its step is.
+_WIDEST = 10**9
 
 _SYNTAX = frozenset("[],&!^@*?%/ \t")
 _OPERATOR = re.compile(r"[\[\],&!^]")
@@ -95,7 +97,14 @@ def _subrange(text: str) -> tuple[int, int]:
     first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
     if first > last or step < 1:
         raise ValueError(f"give a range from low to high, like [1-128], not {text[:40]!a}")
-    return (last - first) // step + 1, len(match[2] or match[1])
+    is_padded = any(len(number or "") > 1 and number[0] == "0" for number in match.group(1, 2))
+    if is_padded and len(match[1]) != len(match[2] or match[1]):
+        right = "give numbers with as many digits as each other, like [001-128]"
+        raise ValueError(f"{right}, not {text[:40]!a}")
+    size = (last - first) // step + 1
+    if last - first >= _WIDEST and size <= MOST_NODES:
+        raise ValueError(f"give a range of fewer than {_WIDEST} numbers, not {text[:40]!a}")
+    return size, len(match[2] or match[1])
 
 
 def expand(pattern: str) -> list[str]:

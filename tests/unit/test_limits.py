@@ -245,6 +245,30 @@ def test_any_text_is_a_node_set_or_a_sentence(text):
         assert all(isinstance(name, str) for name in found)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("n[1-9999999999/9999999999]", "fewer than 1000000000 numbers"),
+        ("n[5-50000000000/40000000000]", "fewer than 1000000000 numbers"),
+        *((text, "as many digits") for text in ("n[01-9999]", "n[1-010]", "n[00-1]", "n[001-03]")),
+    ],
+)
+def test_a_range_that_clustershell_refuses_is_a_sentence(howto, text, says):
+    with pytest.raises(ValueError, match=says):
+        expand(text)
+    howto["nodes"][text] = {"profile": "compute", "ip": "10.8.1.1+", "mac": []}
+    with pytest.raises(ClusterError, match=says):
+        parse(howto)
+
+
+@pytest.mark.parametrize("text", ["n[1-3]!n[1-3]", "n[1-3]^n[1-3]", "n1&n2"])
+def test_a_node_set_that_stands_for_no_host_is_refused(howto, text):
+    """Its settings would describe nothing, in silence."""
+    howto["nodes"][text] = {"profile": "compute", "ip": "10.8.1.1", "mac": "52:54:00:00:00:01"}
+    with pytest.raises(ClusterError, match="stands for a host"):
+        parse(howto)
+
+
 def test_terms_keep_operators_within_brackets():
     assert list(terms("a[1,3],b!c")) == [(",", "a[1,3]"), (",", "b"), ("!", "c")]
 
@@ -256,6 +280,7 @@ WRONG_NAMES = (
     *("files", "files.custom", "FILES", "Files.Custom", "localhost", "localhost.localdomain"),
     *(LONG, ".".join(["a" * 20] * 4), "n" * 63 + ".x", "1", "10.8.226.20", "010", "0x1f", "1.2"),
     *("node_1", "-a", "a-", "a..b", ".a", "a.", "..", ".", "a b", "ü", "", "node%1"),
+    *("4294967296", "08", "1.2.3.4.5", "0x1.0x2", "99999999999999999999"),
 )
 
 
