@@ -7,6 +7,7 @@ them again for what the paths are on the machine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,22 @@ _TFTP = "is a TFTP root, which anybody can read"
 _SALT = "is what a Salt master serves to its minions"
 _PACKAGES = "belongs to the system's packages"
 
+_SERVED = "is what a web or FTP server serves to anybody"
+
 _PACKAGES_STATE = (
-    *("NetworkManager", "alternatives", "apt", "chrony", "containers", "dbus", "dhclient", "dhcp"),
-    *("dhcpd", "dnf", "docker", "dpkg", "dracut", "ganesha", "initramfs", "libvirt", "logrotate"),
-    *("lxd", "misc", "mysql", "pam", "pgsql", "polkit-1", "portables", "postgresql", "private"),
-    *("rpm", "salt", "samba", "selinux", "snapd", "sss", "sudo", "systemd", "ucf", "yum", "zypp"),
+    *("AccountsService", "NetworkManager", "alternatives", "apache2", "apt", "authselect", "bind"),
+    *("boltd", "ceph", "certmonger", "chrony", "clickhouse", "cloud", "cobbler", "colord"),
+    *("containerd", "containers", "cups", "dbus", "dhclient", "dhcp", "dhcpcd", "dhcpd", "dnf"),
+    *("dnsmasq", "docker", "dovecot", "dpkg", "dracut", "elasticsearch", "etcd", "fail2ban"),
+    *("flatpak", "freeipmi", "fwupd", "ganesha", "gdm3", "gdm", "gitea", "gitlab", "glusterd"),
+    *("grafana", "grub", "haproxy", "influxdb", "initramfs", "initramfs-tools", "ipa", "iscsi"),
+    *("jenkins", "kea", "keepalived", "kubelet", "ldap", "libvirt", "lightdm", "logrotate", "lxc"),
+    *("lxcfs", "lxd", "mariadb", "misc", "mlocate", "mongo", "mongodb", "munge", "mysql", "named"),
+    *("nginx", "ntp", "openldap", "os-prober", "pam", "pcp", "pgsql", "plocate", "polkit-1"),
+    *("portables", "postfix", "postgresql", "private", "prometheus", "puppet", "python"),
+    *("rabbitmq", "rancher", "redis", "rpcbind", "rpm", "rsyslog", "salt", "samba", "selinux"),
+    *("sendmail", "slurm", "snapd", "snmp", "sss", "sudo", "syslog-ng", "systemd", "tomcat"),
+    *("tor", "ucf", "udisks2", "unbound", "upower", "usbutils", "xkb", "yum", "zabbix", "zypp"),
 )
 #: Directories in which nothing of the project may be, and why.
 SYSTEM: Mapping[str, str] = {
@@ -39,13 +51,20 @@ SYSTEM: Mapping[str, str] = {
     **{f"/var/lib/{name}": _PACKAGES for name in _PACKAGES_STATE},
     "/var/lib/salt-diskless": "is where salt-diskless keeps its own state",
     **dict.fromkeys(("/srv/salt", "/srv/pillar", "/srv/spm", "/srv/formulas"), _SALT),
+    **dict.fromkeys(("/afs", "/cgroup", "/misc", "/net"), "is a mount point of the system"),
+    **dict.fromkeys(("/var/account", "/var/games", "/var/kerberos", "/var/named"), _PACKAGES),
+    **dict.fromkeys(("/var/nis", "/var/preserve", "/var/yp"), _PACKAGES),
+    **dict.fromkeys(("/srv/ftp", "/srv/http", "/srv/www", "/var/ftp"), _SERVED),
+    **dict.fromkeys(("/var/www/cgi-bin", "/var/www/html"), _SERVED),
 }
 #: The TFTP roots of the distributions, and the usual other one.
 TFTP_ROOTS = ("/srv/tftp", "/srv/tftpboot", "/tftpboot", "/var/lib/tftpboot", "/var/tftpboot")
 #: Directories that may have something of the project in them, but are not its own.
 _SHARED = ("/home", "/media", "/mnt", "/opt", "/srv", "/var", "/var/lib", "/var/local", "/var/opt")
-#: A file of the project may be there, too.
-_FOR_FILES = ("/etc", "/usr/local/etc", "/usr/local/lib/systemd", "/root", "/var/lib", "/srv/salt")
+#: A file that the project writes may be there, too.
+_FOR_FILES = ("/etc", "/usr/local/etc", "/usr/local/lib/systemd", "/root", "/var/lib/dhcp")
+#: A file that the project only reads, such as a loader, may not be in one of these, nor below it.
+_SECRET = ("/etc", "/root", "/home", "/dev", "/proc", "/sys", "/run", "/var/lib/salt-diskless")
 #: A golden root may be there.
 _FOR_SOURCES = frozenset(
     {"/root", "/run", "/tmp", "/var/tmp", "/var/cache", "/srv/salt", "/var/lib/docker"}
@@ -57,6 +76,37 @@ WRITTEN = (
     *("nfs_settings", "exports_file"),
 )
 READ = ("pxelinux", "pxelinux_modules", "rrsync")
+#: What such a path is like on some distribution.
+LIKE: Mapping[str, str] = {
+    "dhcp_config": "/etc/dhcp/dhcpd.conf",
+    "dhcp_defaults": "/etc/default/isc-dhcp-server",
+    "dhcp_unit": "/etc/systemd/system/isc-dhcp-server.service.d/salt-diskless.conf",
+    "dhcp_key_file": "/etc/dhcp/diskless-omapi.key",
+    "tftp_defaults": "/etc/default/tftpd-hpa",
+    "tftp_unit": "/etc/systemd/system/tftpd-hpa.service.d/salt-diskless.conf",
+    "nfs_settings": "/etc/nfs.conf.d/diskless.conf",
+    "exports_file": "/etc/exports.d/diskless.exports",
+    "pxelinux": "/usr/lib/PXELINUX/pxelinux.0",
+    "pxelinux_modules": "/usr/lib/syslinux/modules/bios",
+    "rrsync": "/usr/bin/rrsync",
+}
+_DHCP = (
+    r"/etc/(?!.*dhclient)(?:[^/]*dhcpd?[0-9]*(?:\.d)?|kea|[^/]*diskless[^/]*)/.+|/etc/dhcpd[^/]*"
+)
+_UNIT = r"/etc/systemd/system/[^/]*{}[^/]*\.d/[^/]+\.conf"
+_DEFAULTS = r"/etc/(?:default|sysconfig|conf\.d)/[^/]*{}[^/]*"
+#: Where a file can be in /etc: the other files there belong to other services.
+_OF_ETC: Mapping[str, str] = {
+    "dhcp_config": _DHCP,
+    "dhcp_defaults": _DEFAULTS.format("dhcp"),
+    "dhcp_unit": _UNIT.format("dhcp"),
+    "dhcp_key_file": _DHCP,
+    "tftp_defaults": _DEFAULTS.format("tftp"),
+    "tftp_unit": _UNIT.format("tftp"),
+    "nfs_settings": r"/etc/nfs\.conf\.d/[^/]+\.conf",
+    # exportfs passes over names that begin with a dot (exports(5)).
+    "exports_file": r"/etc/exports\.d/[^/.][^/]*\.exports",
+}
 
 
 def above(path: str) -> Iterator[str]:
@@ -82,26 +132,27 @@ def tftp_root_reason(path: str) -> str | None:
     return _reason(path, SYSTEM) or _shared(path)
 
 
-def file_reason(path: str) -> str | None:
-    """Return why the project cannot write a file of this path, or None where it can."""
+def file_reason(name: str, path: str) -> str | None:
+    """Return why a file of ``lookup`` cannot have this path, or None where it can.
+
+    name
+        Its key: of :data:`WRITTEN` or of :data:`READ`.
+    """
+    if "/." in path:
+        return "a part of it is hidden"
+    if name in READ:
+        directory = next((secret for secret in _SECRET if is_in(path, secret)), None)
+        return None if directory is None else f"no such program or loader is in {directory}"
+    if is_in(path, "/etc"):
+        return None if re.fullmatch(_OF_ETC[name], path) else "it is no such file of that service"
+    if name == "exports_file":
+        return "exportfs reads no other files"
+    if path.count("/") == 1:
+        return "it is at the top of the file system"
     closed = SYSTEM
     if any(is_in(path, directory) for directory in _FOR_FILES):
         closed = {key: why for key, why in SYSTEM.items() if why in (_MEMORY, _EMPTIED)}
-    return _reason(path, closed) or ("it is a directory" if path in (*SYSTEM, *_SHARED) else None)
-
-
-def defaults_reason(path: str) -> str | None:
-    """Return why the project cannot change variables in a file, or None where it can."""
-    if path.rpartition("/")[0] in ("/etc", ""):
-        return "it is no file of one service's variables, like /etc/default/tftpd-hpa"
-    return file_reason(path)
-
-
-def exports_reason(path: str) -> str | None:
-    """Return why exportfs would not read a file of exports (exports(5)), or None where it does."""
-    if is_in(path, "/etc/exports.d") and path.count("/") == 3 and path.endswith(".exports"):
-        return None
-    return "exportfs reads files like /etc/exports.d/diskless.exports"
+    return _reason(path, closed) or ("it is a directory" if path in _SHARED else None)
 
 
 def source_reason(path: str) -> str | None:
@@ -114,6 +165,8 @@ def _reason(path: str, closed: Mapping[str, str]) -> str | None:
     for directory in above(path):
         if directory in closed:
             return f"{directory} {closed[directory]}"
+    if "/lost+found/" in f"{path}/":
+        return "lost+found belongs to the system"
     inside = next((directory for directory in closed if is_in(directory, path)), None)
     return None if inside is None else f"{inside} is in it, which {closed[inside]}"
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from salt_diskless.cluster.errors import ClusterError, Problem
 from salt_diskless.cluster.model import Cluster, Site
 from salt_diskless.platform import Platform
-from salt_diskless.preflight import filesystems, foreign_files, interfaces, paths, vanished
+from salt_diskless.preflight import filesystems, foreign_files, interfaces, names, paths, vanished
 
 #: The modules that are asked, in the order of the message.
-_MODULES = (interfaces, paths, filesystems, foreign_files)
+_MODULES = (interfaces, names, paths, filesystems, foreign_files)
 
 
 def problems(site: Site, platform: Platform, cluster: Cluster | None = None) -> list[Problem]:

@@ -3,8 +3,9 @@ are followed, and then the same rules hold as for the text (:mod:`salt_diskless.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 from salt_diskless.cluster import paths
 from salt_diskless.cluster.errors import Problem
@@ -20,7 +21,6 @@ _FILES = ("root", "root.new", ".lock", ".snapshot-lock", "lost+found")
 _REASONS = {
     "location": paths.location_reason,
     "tftp_root": paths.tftp_root_reason,
-    "written": paths.file_reason,
     "source": paths.source_reason,
 }
 
@@ -35,7 +35,7 @@ def problems(site: Site, platform: Platform) -> Iterator[Problem]:
         if os.path.isdir(directory) and not os.path.islink(directory)
     }
     for use in paths.uses(site.images, platform.as_dict()):
-        wrong = _link(use) or _system(use, system, mounts.on_device(use.path, table))
+        wrong = _link(use) or _kind(use) or _system(use, system, mounts.on_device(use.path, table))
         if wrong is not None:
             yield wrong
         else:
@@ -45,10 +45,38 @@ def problems(site: Site, platform: Platform) -> Iterator[Problem]:
         yield from _content(image)
 
 
-def keys(path: str, table: Table) -> tuple[Iterable[str], Iterable[str]]:
+def keys(path: str, table: Table) -> tuple[Iterable[Hashable], Iterable[Hashable]]:
     """Return the keys of a path as text and by what is on the disk: see :data:`paths.Keys`."""
     real = mounts.on_device(path, table)
-    return (path, real), (*paths.above(path), *paths.above(real))
+    own, outer = (path, real), (*paths.above(path), *paths.above(real))
+    # A file system that ignores case, or a hard link, has one file under two names.
+    return (*own, *_number(path)), (
+        *outer,
+        *(key for above in paths.above(path) for key in _number(above)),
+    )
+
+
+def _number(path: str) -> tuple[Hashable, ...]:
+    """Return device and inode number of what is at a path, or nothing."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return ((status.st_dev, status.st_ino),)
+
+
+def _kind(use: Use) -> Problem | None:
+    """Return what is wrong where something else is at a path than is read there."""
+    if use.kind != "read":
+        return None
+    wanted = "directory" if use.key.endswith("_modules") else "file"
+    is_right = os.path.isdir if wanted == "directory" else os.path.isfile
+    if is_right(use.path) or not os.path.exists(use.path):
+        return None
+    name = use.key.rpartition(":")[2]
+    return Problem(
+        use.key, f"{use.path}, which is no {wanted}", f"give a {wanted}, like {paths.LIKE[name]}"
+    )
 
 
 def _link(use: Use) -> Problem | None:
@@ -79,6 +107,8 @@ def _system(use: Use, system: Mapping[str, str], on_device: str) -> Problem | No
         The path on its device.
     """
     reason = _REASONS.get(use.kind)
+    if use.kind in ("written", "read"):
+        reason = functools.partial(paths.file_reason, use.key.rpartition(":")[2])
     if reason is None or reason(use.path) is not None:
         return None
     real = os.path.realpath(use.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -97,6 +98,15 @@ def test_a_second_address_and_another_name_are_seen(salt_call, pillar):
     finally:
         for command in undo:
             subprocess.run(["ip", *command.split()], check=True)
+
+
+@pytest.mark.parametrize("given", ["short", "upper", "with domain"])
+def test_a_node_is_not_called_as_the_boot_server_s_host(salt_call, pillar, given):
+    """The host name of a boot server can be another one than its minion id."""
+    own = os.uname().nodename
+    name = {"short": own, "upper": own.upper(), "with domain": f"{own}.example.com"}[given]
+    pillar["nodes"] = {name: {"mac": "52:54:00:00:00:09", "ip": "10.77.0.9", "profile": "compute"}}
+    assert f"{own} is the host name of this boot server" in refused(salt_call(pillar))
 
 
 def test_another_minion_does_not_look_at_itself(salt_call, pillar):

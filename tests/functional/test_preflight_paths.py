@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
@@ -121,6 +122,33 @@ def test_two_files_at_one_path_by_a_link_are_refused(salt_call, pillar, tmp_path
     (tmp_path / "link").symlink_to(tmp_path / "etc")
     pillar["lookup"]["dhcp_defaults"] = str(tmp_path / "link/default/tftpd-hpa")
     assert "give a path of its own" in refused(salt_call(pillar))
+
+
+def test_one_file_with_two_names_is_refused(salt_call, pillar, tmp_path):
+    """A hard link; on a file system that ignores case, two names that differ by it are alike."""
+    (tmp_path / "etc/default").mkdir(parents=True)
+    (tmp_path / "etc/default/tftpd-hpa").write_text("")
+    (tmp_path / "etc/default/isc-dhcp-server").hardlink_to(tmp_path / "etc/default/tftpd-hpa")
+    assert "give a path of its own" in refused(salt_call(pillar))
+
+
+@pytest.mark.parametrize("what", ["a directory", "a device", "a link to a secret", "a pipe"])
+def test_a_loader_that_is_something_else_is_refused(salt_call, pillar, tmp_path, what):
+    path = tmp_path / "pxelinux.0"
+    if what == "a directory":
+        path.mkdir()
+    elif what == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if what == "a device" else "/etc/shadow")
+    pillar["lookup"]["pxelinux"] = str(path)
+    assert f"diskless:lookup:pxelinux: found {path}" in refused(salt_call(pillar))
+
+
+def test_modules_of_the_loader_are_in_a_directory(salt_call, pillar, tmp_path):
+    (tmp_path / "bios").write_text("")
+    pillar["lookup"]["pxelinux_modules"] = str(tmp_path / "bios")
+    assert "which is no directory" in refused(salt_call(pillar))
 
 
 def test_a_location_in_the_tftp_root_of_the_distribution_is_refused(salt_call, pillar, tmp_path):

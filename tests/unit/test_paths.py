@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from salt_diskless import platform
 from salt_diskless.cluster import ClusterError, parse, paths
 
 REFUSED = (
@@ -15,11 +16,21 @@ REFUSED = (
     *("/usr/local/x", "/lib/x", "/lib64", "/sbin", "/bin/x", "/var/run/x", "/var/lock", "/media"),
     *("/var/tmp/x", "/var/lib/nfs/x", "/var/lib/dpkg", "/var/lib/salt-diskless/x", "/srv/salt/x"),
     *("/var/lib/tftpboot/x", "/tftpboot/x", "/srv/pillar", "/lost+found", "/var/lib/dhcp/x"),
+    *("/var/lib/etcd", "/var/lib/kubelet/x", "/var/lib/ldap", "/var/lib/munge", "/var/named/x"),
+    *("/srv/www/htdocs", "/srv/ftp/x", "/var/www/html/x", "/net/x", "/home/lost+found/x"),
 )
 ACCEPTED = (
     *("/srv/diskless", "/diskless", "/diskless/x86_64/compute", "/var/lib/diskless/x"),
     *("/export/images/a", "/data/diskless", "/home/diskless", "/opt/diskless", "/mnt/big/images"),
     *("/srv/tftp-images", "/etcetera/x", "/var/www/x", "/tmpfs/x", "/srv/salted", "/devel/x"),
+)
+
+
+#: Files of other services, which are read where they are.
+OF_OTHERS = (
+    *("/etc/passwd", "/etc/shadow", "/etc/fstab", "/etc/hosts", "/etc/ld.so.preload"),
+    *("/etc/sudoers.d/diskless", "/etc/cron.d/diskless", "/etc/profile.d/diskless.sh"),
+    *("/etc/ssh/sshd_config", "/etc/pam.d/x", "/etc/salt/minion", "/root/.ssh/authorized_keys"),
 )
 
 
@@ -80,6 +91,20 @@ def test_a_usual_tftp_root_is_right(howto, path):
         *(("exports_file", path) for path in ("/etc/exports.d/x", "/srv/x.exports", "/etc/fstab")),
         *(("tftp_unit", path) for path in ("/usr/lib/systemd/x.conf", "/sys/x")),
         *(("nfs_settings", path) for path in ("/var/tmp/x", "/sbin/x", "/var")),
+        *(("exports_file", f"/etc/exports.d/{name}.exports") for name in ("", ".x", "a/b")),
+        *((key, path) for key in ("dhcp_config", "dhcp_key_file") for path in OF_OTHERS),
+        *((key, path) for key in ("dhcp_unit", "tftp_unit", "nfs_settings") for path in OF_OTHERS),
+        *((f"{key}_unit", "/etc/systemd/system/ssh.service.d/x.conf") for key in ("dhcp", "tftp")),
+        ("dhcp_unit", "/etc/systemd/system/isc-dhcp-server.service"),
+        *((key, "/etc/default/grub") for key in ("dhcp_defaults", "tftp_defaults")),
+        *(("dhcp_config", path) for path in ("/etc/dhcp", "/dhcpd.conf", "/var/lib/dpkg/status")),
+        *(
+            ("dhcp_config", path)
+            for path in ("/home/x/.ssh/authorized_keys", "/srv/salt/dhcpd.conf")
+        ),
+        *(("pxelinux", path) for path in ("/etc/shadow", "/dev/zero", "/proc/kcore", "/root/x")),
+        *(("pxelinux_modules", path) for path in ("/etc", "/root", "/home/x/.ssh")),
+        ("rrsync", "/proc/self/exe"),
     ],
 )
 def test_a_path_of_lookup_that_harms_is_refused(howto, key, path):
@@ -87,6 +112,45 @@ def test_a_path_of_lookup_that_harms_is_refused(howto, key, path):
     # Where the TFTP root holds an image, the message is about the image's location.
     wrong = "diskless:images:rhel5compute:location" if path == "/diskless" else ""
     assert (wrong or f"diskless:lookup:{key}") in problems(howto)
+
+
+@pytest.mark.parametrize("family", ["Debian", "RedHat", "Suse"])
+def test_the_paths_of_each_distribution_are_right(howto, family):
+    names = platform.PLATFORMS[family].as_dict()
+    keys = [key for key in (*paths.WRITTEN, *paths.READ, "tftp_root") if names[key] is not None]
+    howto["lookup"] = {key: names[key] for key in keys}
+    assert {*parse(howto).lookup} == {*keys}
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("dhcp_config", "/etc/dhcp3/dhcpd.conf"),
+        ("dhcp_config", "/usr/local/etc/dhcpd.conf"),
+        ("dhcp_config", "/opt/dhcp/dhcpd.conf"),
+        ("dhcp_key_file", "/etc/salt-diskless/omapi.key"),
+        ("tftp_defaults", "/etc/default/atftpd"),
+        ("pxelinux", "/opt/syslinux/pxelinux.0"),
+        ("pxelinux_modules", "/srv/syslinux/bios"),
+        ("rrsync", "/usr/share/rsync/scripts/rrsync"),
+    ],
+)
+def test_other_paths_of_the_service_are_right(howto, key, path):
+    howto["lookup"] = {key: path}
+    assert parse(howto).lookup == {key: path}
+
+
+@pytest.mark.parametrize("key", ["dhcp_interfaces_key", "tftp_root_key", "tftp_options_key"])
+@pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "1a", "a-b", "a.b", "BASH_ENV", ""])
+def test_a_name_that_is_no_variable_of_a_service_is_refused(howto, key, name):
+    howto["lookup"] = {key: name}
+    assert "shell variable" in problems(howto)[f"diskless:lookup:{key}"]
+
+
+@pytest.mark.parametrize("path", ["/srv/" + "a" * 256, "/srv" + "/a" * 500])
+def test_a_path_that_no_file_system_or_nfs_takes_is_refused(howto, path):
+    howto["images"]["rhel5compute"]["location"] = path
+    assert "give a path of at most" in problems(howto)["diskless:images:rhel5compute:location"]
 
 
 _FILES = ("dhcp_config", "dhcp_key_file", "nfs_settings", "dhcp_defaults", "tftp_defaults")
