@@ -132,6 +132,6 @@ def _right(name: str, value: Any, choices: tuple[Any, ...]) -> str:
     right = " or ".join(dict.fromkeys(rights))
     scalar = value is None or isinstance(value, bool | int | float)
     if str in choices and scalar:
-        word = "003" if value is None else str(value)[:20]
+        word = "003" if value is None else shown(value)[:20]
         return f"{right}, in quotes that the shell leaves: {name}='\"{word}\"'"
     return right

@@ -28,7 +28,7 @@ from salt_diskless.cluster.model import (
 )
 from salt_diskless.cluster.names import of_node_set
 from salt_diskless.cluster.ranges import MOST_NODES, count
-from salt_diskless.cluster.wording import listed, nearest, part, problem
+from salt_diskless.cluster.wording import listed, nearest, part, problem, text
 
 ROOT = "diskless"
 _SECTIONS = ("servers", "networks", "images", "profiles", "nodes", "registry", "lookup")
@@ -115,7 +115,7 @@ class _Build:
         for key in pillar:
             known = (*_SECTIONS, _ALLOW, _ADOPT)
             if key not in known:
-                self._add(f"{ROOT}:{part(key)}", "an unknown key", nearest(str(key), known))
+                self._add(f"{ROOT}:{part(key)}", "an unknown key", nearest(text(key), known))
         self.allow_no_nodes = pillar.get(_ALLOW, False)
         if not isinstance(self.allow_no_nodes, bool):
             self._add(f"{ROOT}:{_ALLOW}", shown(self.allow_no_nodes), "give true or false")
@@ -162,11 +162,13 @@ class _Build:
         out: dict[str, _Model | None] = {}
         for name, value in self.raw[section].items():
             path = f"{ROOT}:{section}:{part(name)}"
+            out[text(name)] = self._model(model, value, path)
             try:
                 _NAME_ADAPTER.validate_python(name)
             except ValidationError:
                 self._add(path, shown(name), _NAME_RIGHT)
-            out[str(name)] = self._model(model, value, path)
+                # No other message has this name in its path.
+                out[text(name)] = None
         return out
 
     def _servers(self) -> Iterator[tuple[str, Server]]:
@@ -176,17 +178,19 @@ class _Build:
                 continue
             interfaces = dict(server.interfaces or {})
             if (server.address is None) != (server.interface is None):
-                self._add(path, "only one of address and interface", "give both")
+                self._add(path, "only one of address and interface", f"give both, {_SERVER}")
             elif server.address is not None and server.interface is not None:
                 interfaces.setdefault(server.interface, server.address)
                 if interfaces[server.interface] != server.address:
                     self._add(path, "two addresses for one interface", "give the one that it has")
             elif not interfaces:
-                self._add(path, "no address", "give address and interface, or interfaces")
+                self._add(
+                    path, "no address", f"give address and interface, or interfaces, {_SERVER}"
+                )
             yield name, Server(name, interfaces)
 
     def _networks(self, servers: Mapping[str, Server]) -> Iterator[tuple[str, Network]]:
-        known = [str(name) for name in self.raw["servers"]]
+        known = [text(name) for name in self.raw["servers"]]
         for name, net in self._each("networks", schema.NetworkIn).items():
             path = f"{ROOT}:networks:{part(name)}"
             network = self._network(name, net, path, known, servers) if net is not None else None
@@ -205,7 +209,7 @@ class _Build:
         if server_name is None:
             if len(known) != 1:
                 if known:
-                    self._add(f"{path}:server", "nothing", f"name one of {', '.join(known)}")
+                    self._add(f"{path}:server", "nothing", f"name one of {listed(known)}")
                 return None
             server_name = known[0]
         elif server_name not in known:
@@ -504,8 +508,9 @@ class _Resolver:
 
 #: What a node says of itself alone: the rest is its profile's.
 _OWN = frozenset({"mac", "ip", "bmc", "profile"})
+_SERVER = "like {address: 10.8.226.72, interface: eth0}"
 _NAME_ADAPTER: TypeAdapter[str] = TypeAdapter(schema.Name)
-_NAME_RIGHT = "give a name of letters, digits and ._- , 64 characters at most"
+_NAME_RIGHT = "give a name of letters, digits and ._- , 64 characters at most, like compute"
 
 
 def _parents(

@@ -171,6 +171,7 @@ def _discovery_range(net: Network, path: str) -> Iterator[Problem]:
         ("the server's", net.server_address),
         *(("a router's", router) for router in net.routers),
         *(("a name server's", server) for server in net.nameservers),
+        *((("the log server's", net.syslog),) if net.syslog is not None else ()),
     ):
         if first <= int(address) <= last:
             yield Problem(
@@ -189,7 +190,11 @@ def _golden(images: Mapping[str, Image]) -> Iterator[Problem]:
         if minion is None:
             made = image.source.bootstrap if image.source is not None else None
             if made is not None and made.releasever is not None and not image.packages:
-                yield Problem(f"{path}:packages", "nothing", "name what dnf is to install")
+                yield Problem(
+                    f"{path}:packages",
+                    "nothing",
+                    "name what dnf is to install, like [bash, kernel]",
+                )
             for key in ("packages", "absent_packages", "golden_states"):
                 if getattr(image, key) and not (made and key == "packages"):
                     yield Problem(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 #: How many characters of a value a message shows.
 _SHOWN = 80
+#: How many problems a message names.
+_MOST = 200
 
 
 class DisklessError(Exception):
@@ -49,7 +51,9 @@ class ClusterError(DisklessError):
     def described(self, more: str = "") -> str:
         """Return all problems; ``more`` is what came of them."""
         count = len(self.problems)
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems[:_MOST])
+        if count > _MOST:
+            lines += f"\n  and {count - _MOST} more, which are named when these are put right"
         noun = "problem" if count == 1 else "problems"
         return f"{count} {noun} {self.where}{more}:\n{lines}"
 

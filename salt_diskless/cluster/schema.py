@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import re
 import socket
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from salt_diskless.boot import kernel_line
 from salt_diskless.cluster import paths
+from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.placeholders import is_placeholder
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -32,18 +34,20 @@ _CLAIM = re.compile(r"[A-Za-z0-9._/+,=@-][A-Za-z0-9 ._/+,=@-]{0,63}")
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _CONSOLE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}(?:,[0-9]{3,7}(?:[neo](?:[78]r?)?)?)?")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._+@:-]+)+")
-_SCRUB = re.compile(r"(?:/(?!\.\.?(?:/|$)|[^/]*\*\*)[A-Za-z0-9._+@:*?-]+)+")
-_FSTAB_WORD = r"[A-Za-z0-9._+@:,=/%~^#\[\]\\-]+"
+_SCRUB = re.compile(r"(?=.{1,900}\Z)(?:/(?!\.\.?(?:/|$)|[^/]*\*\*)[A-Za-z0-9._+@:*?-]+)+")
+_FSTAB_WORD = r"[A-Za-z0-9._+@:,=/%~^#\[\]\\-]{1,900}"
 #: A mount point; or fstab(5): what, where, type, and perhaps options and two numbers.
 _FSTAB = re.compile(
     rf"/{_FSTAB_WORD}|{_FSTAB_WORD} +/{_FSTAB_WORD} +[a-z0-9._-]+"
     rf"(?: +{_FSTAB_WORD}(?: +[0-9]){{0,2}})?"
 )
-_PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]+")
+_PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]{1,900}")
 _KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]{1,3})?")
 _TMPFS_SIZE = re.compile(r"(?:[1-9][0-9]{0,8}[KMG]|(?:[1-9][0-9]?|100)%)")
+#: None of those that a shell or the dynamic loader has a use for.
+_VARIABLE = re.compile(r"(?!(?:PATH|IFS|ENV|HOME|SHELL)\Z|LD_|BASH)[A-Za-z_][A-Za-z0-9_]{0,63}")
 _RELEASE = re.compile(r"[0-9][A-Za-z0-9._+~-]{0,63}")
 _PERCENT = re.compile(r"[1-9][0-9]{0,2}%")
 _SIZE = re.compile(r"[1-9][0-9]{0,5}[MG]")
@@ -63,7 +67,11 @@ _MIRROR = re.compile(rf"(?:{_SITE}|(?:file|copy)://(?=/.))(?:{_STEP})*/?")
 _REPOSITORY = re.compile(rf"(?:{_SITE}|file://(?=/.))(?:{_DNF_STEP})*/?")
 
 #: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
-NEVER_AN_ENTRY = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
+NEVER_AN_ENTRY = (
+    *("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp"),
+    # Links into /run in each version.
+    *("/var/run", "/var/lock"),
+)
 
 #: What a root has at its top.
 TOP_LEVEL = frozenset(
@@ -116,7 +124,9 @@ def _serial(value: str) -> str:
 
 def _host_name(value: Any) -> str:
     if not isinstance(value, str) or not is_host_name(value):
-        raise ValueError("give a host name (RFC 1123: letters, digits, '-', labels up to 63)")
+        raise ValueError(
+            "give a host name (RFC 1123: letters, digits, '-', labels up to 63), like example.com"
+        )
     return value
 
 
@@ -188,10 +198,14 @@ def _subnet(value: Any) -> IPNetwork:
 
 def _range(value: Any) -> IPRange:
     try:
-        first, last = str(value).split("-")
+        first, last = value.split("-")
         return IPRange(_host_address(first.strip()), _host_address(last.strip()))
-    except (AddrFormatError, ValueError):
+    except (AddrFormatError, AttributeError, ValueError, TypeError):
         raise ValueError("give first-last, like 10.8.226.200-10.8.226.250") from None
+
+
+#: NAME_MAX; and what NFS takes of a path (MNTPATHLEN, 1024), less what is in an image's directory.
+_LONGEST_PART, _LONGEST_PATH = 255, 900
 
 
 def _path(value: Any) -> str:
@@ -201,8 +215,13 @@ def _path(value: Any) -> str:
         or {".", ".."} & {*value.split("/")}
     ):
         raise ValueError(
-            "give an absolute path of letters, digits and ._+@:- "
-            "without '..', '//' or a '/' at the end"
+            "give an absolute path of letters, digits and ._+@:- without '..', '//' or a '/' at "
+            "the end, like /srv/golden"
+        )
+    if len(value) > _LONGEST_PATH or max(map(len, value.split("/"))) > _LONGEST_PART:
+        raise ValueError(
+            f"give a path of at most {_LONGEST_PATH} characters, {_LONGEST_PART} in each part, "
+            "like /srv/golden"
         )
     return value
 
@@ -220,7 +239,7 @@ _ONLY_OVER = ("/etc", "/usr", "/var")
 _BOOTS_FROM = (
     *("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/boot", "/efi", "/usr/bin"),
     *("/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/usr/libexec"),
-    *("/usr/share",),
+    *("/usr/share", "/var/lib/dpkg", "/var/lib/rpm"),
 )
 
 
@@ -245,7 +264,7 @@ def _kernel_append(value: str) -> str:
 
 
 def _nfs(value: Any) -> str:
-    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    text = {3: "3", 4.2: "4.2"}.get(value, value) if isinstance(value, int | float) else value
     if text not in ("3", "4.2"):
         raise ValueError("give 3 or 4.2")
     return text
@@ -273,7 +292,7 @@ def _switch(value: Any) -> bool:
 
 
 def _release(value: Any) -> str:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = shown(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _NAME.fullmatch(text):
         raise ValueError('give a release, like 9, or "9.4" in quotes')
     return text
@@ -283,7 +302,13 @@ def _one_or_many(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-Name = Annotated[str, _text("give letters, digits and ._- , 64 at most", _NAME)]
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(_TEXT_RIGHT)
+    return value
+
+
+Name = Annotated[str, _text("give letters, digits and ._- , 64 at most, like compute", _NAME)]
 HostName = Annotated[str, BeforeValidator(_host_name)]
 Mac = Annotated[str, BeforeValidator(_mac)]
 Address = Annotated[Any, BeforeValidator(_host_address)]
@@ -292,7 +317,10 @@ Places = Annotated[Any, BeforeValidator(_places)]
 MacPrefix = Annotated[str, BeforeValidator(_mac_prefix)]
 Claim = Annotated[
     str,
-    _text("give 1 to 64 of letters, digits, blanks and ._/+,=@- , not a blank first", _CLAIM),
+    _text(
+        "give 1 to 64 of letters, digits, blanks and ._/+,=@- , not a blank first, like 06DXK41",
+        _CLAIM,
+    ),
 ]
 Serial = Annotated[Claim, AfterValidator(_serial)]
 Subnet = Annotated[Any, BeforeValidator(_subnet)]
@@ -340,13 +368,23 @@ SourceDirectory = Annotated[
 TftpRoot = Annotated[
     Path, _apart("give a directory for the TFTP root, like /srv/tftp", paths.tftp_root_reason)
 ]
-_OWN_FILE = "give a file that salt-diskless may write"
-OwnFile = Annotated[Path, _apart(_OWN_FILE, paths.file_reason)]
-DefaultsFile = Annotated[Path, _apart(_OWN_FILE, paths.defaults_reason)]
-ExportsFile = Annotated[Path, _apart(_OWN_FILE, paths.exports_reason)]
-Text = Annotated[
-    str, _text("give one line without quotes, backslashes or control characters", _TEXT)
+
+
+def _file(name: str) -> AfterValidator:
+    """Return the check of a path of ``lookup`` that is written or read."""
+    return _apart(
+        f"give a path like {paths.LIKE[name]}", functools.partial(paths.file_reason, name)
+    )
+
+
+ShellVariable = Annotated[
+    str, _text("give the name of a shell variable, like TFTP_OPTIONS", _VARIABLE)
 ]
+_TEXT_RIGHT = (
+    "give one line of at most 200 characters without quotes, backslashes or control characters, "
+    "like compute nodes"
+)
+Text = Annotated[str, _text(_TEXT_RIGHT, _TEXT), AfterValidator(_printable)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Seconds = Annotated[int, _whole(60, 0x7FFFFFFF, "21600")]
 
@@ -401,7 +439,9 @@ class SourceIn(_Strict):
     tag: Annotated[str, _text("give a tag, like compute:1.2", _TAG)] | None = None
     bootstrap: BootstrapIn | None = None
     minion: Name | None = None
-    host: Annotated[str, _text("give a host name or address", _HOST)] | None = None
+    host: Annotated[str, _text("give a host name or address, like 10.8.226.73", _HOST)] | None = (
+        None
+    )
     user: Name = "root"
     port: Annotated[int, _whole(1, 65535, "22")] = 22
     identity: Path | None = None
@@ -442,7 +482,7 @@ class ImageIn(_Strict):
 
 
 def _moment(value: Any) -> datetime.datetime:
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= 64:
         with contextlib.suppress(ValueError):
             # Python 3.10 does not know that Z is +00:00.
             value = datetime.datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
@@ -495,13 +535,13 @@ class EntryIn(_Strict):
         above = next((top for top in _BOOTS_FROM if f"{self.path}/".startswith(f"{top}/")), None)
         if above == self.path and self.how != "overlay":
             raise ValueError(
-                f"leave it out, or make it an overlay: a node boots from {above}, and what it kept "
-                "of it would not go with its next version"
+                f"leave it out, or make it an overlay: {above} belongs to a version, and what a "
+                "node kept of it would not go with its next version"
             )
         if above is not None and self.how not in ("overlay", "copy"):
             raise ValueError(
-                f"make it an overlay or a copy, or leave it out: programs of a version are in "
-                f"{above}, and what a node kept of them would not go with its next version"
+                f"make it an overlay or a copy, or leave it out: {above} belongs to a version, and "
+                "what a node kept of it would not go with its next version"
             )
         if self.how == "overlay" and ":" in self.path:
             raise ValueError("make it something else: the path of an overlay has no colon")
@@ -581,7 +621,9 @@ class SettingsIn(_Strict):
         Annotated[
             str,
             _text(
-                "give words of letters, digits and ._+@:,=/%~^#- , one space between", _KERNEL_LINE
+                "give words of letters, digits and ._+@:,=/%~^#- , one space between, like "
+                "net.ifnames=0 panic=30",
+                _KERNEL_LINE,
             ),
             AfterValidator(_kernel_append),
         ]
@@ -611,25 +653,25 @@ class LookupIn(_Strict):
     squashfs_packages: list[Name] | None = None
     golden_packages: list[Name] | None = None
     ssh_service: Name | None = None
-    rrsync: Path | None = None
+    rrsync: Annotated[Path, _file("rrsync")] | None = None
     dhcp_packages: list[Name] | None = None
     dhcp_service: Name | None = None
-    dhcp_config: OwnFile | None = None
-    dhcp_defaults: DefaultsFile | None = None
-    dhcp_interfaces_key: Name | None = None
-    dhcp_unit: OwnFile | None = None
-    dhcp_key_file: OwnFile | None = None
+    dhcp_config: Annotated[Path, _file("dhcp_config")] | None = None
+    dhcp_defaults: Annotated[Path, _file("dhcp_defaults")] | None = None
+    dhcp_interfaces_key: ShellVariable | None = None
+    dhcp_unit: Annotated[Path, _file("dhcp_unit")] | None = None
+    dhcp_key_file: Annotated[Path, _file("dhcp_key_file")] | None = None
     tftp_packages: list[Name] | None = None
     tftp_service: Name | None = None
-    tftp_defaults: DefaultsFile | None = None
-    tftp_root_key: Name | None = None
-    tftp_options_key: Name | None = None
-    tftp_unit: OwnFile | None = None
+    tftp_defaults: Annotated[Path, _file("tftp_defaults")] | None = None
+    tftp_root_key: ShellVariable | None = None
+    tftp_options_key: ShellVariable | None = None
+    tftp_unit: Annotated[Path, _file("tftp_unit")] | None = None
     tftp_root: TftpRoot | None = None
     nfs_packages: list[Name] | None = None
     nfs_service: Name | None = None
-    nfs_settings: OwnFile | None = None
+    nfs_settings: Annotated[Path, _file("nfs_settings")] | None = None
     mountd_service: Name | None = None
-    exports_file: ExportsFile | None = None
-    pxelinux: Path | None = None
-    pxelinux_modules: Path | None = None
+    exports_file: Annotated[Path, _file("exports_file")] | None = None
+    pxelinux: Annotated[Path, _file("pxelinux")] | None = None
+    pxelinux_modules: Annotated[Path, _file("pxelinux_modules")] | None = None

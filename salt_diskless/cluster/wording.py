@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from salt_diskless.cluster.errors import Problem, shown
+
+
+def text(name: Any) -> str:
+    """Return a key as text: one that is no text as a message shows it, and no longer than that."""
+    return name if isinstance(name, str) else shown(name)
 
 
 def part(name: Any) -> str:
@@ -31,9 +37,14 @@ def listed(names: Iterable[Any]) -> str:
 
 def nearest(name: str, known: Iterable[Any]) -> str:
     """Return what may have been meant by a name that is not known."""
-    names = [str(item) for item in known]
-    close = difflib.get_close_matches(name, names, 1, 0.5)
-    return f"did you mean {close[0]}?" if close else f"known are: {listed(names)}"
+    return _nearest(name, tuple(map(text, known)))
+
+
+@functools.lru_cache(maxsize=64)
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    """Thousands of nodes can have one wrong name, so what it is compared with is remembered."""
+    close = difflib.get_close_matches(name, known, 1, 0.5) if len(name) <= 200 else []
+    return f"did you mean {part(close[0])}?" if close else f"known are: {listed(known)}"
 
 
 #: An example for each key whose value is a list, a mapping, or required.
@@ -56,6 +67,10 @@ EXAMPLES: dict[str, str] = {
         "files": "[/var/log, /root]",
     },
     **dict.fromkeys(("packages", "absent_packages"), "[openssh-server]"),
+    **dict.fromkeys(
+        (f"{what}_packages" for what in ("image", "apt", "dnf", "container", "squashfs")), "[rsync]"
+    ),
+    **dict.fromkeys((f"{what}_packages" for what in ("golden", "dhcp", "tftp", "nfs")), "[rsync]"),
     **{"macs": '["52:54:00:00:00:01"]', "prefixes": '["00:21:5E"]', "serials": "[06DXK41]"},
     **{"drivers": "[mlx5_core]", "host_keys": "[ed25519, ecdsa]", "nodes": "node[005-128]"},
     **{
@@ -66,6 +81,23 @@ EXAMPLES: dict[str, str] = {
     **{"rules": '{rack7: {prefixes: ["00:21:5E"], nodes: "node[005-128]"}}', "size": "512M"},
     **dict.fromkeys(("conflicts", "number"), "what diskless_nodes on the master writes"),
     **dict.fromkeys(("found", "right"), "a text"),
+}
+#: An example of a whole thing, by its model.
+_WHOLE: dict[str, str] = {
+    "ServerIn": "{address: 10.8.226.72, interface: eth0}",
+    "NetworkIn": "{subnet: 10.8.226.0/24}",
+    "LeaseIn": EXAMPLES["lease_time"],
+    "ImageIn": "{location: /diskless/x86_64/compute}",
+    "SourceIn": EXAMPLES["source"],
+    "BootstrapIn": EXAMPLES["bootstrap"],
+    "SettingsIn": "{image: compute, network: compute}",
+    "NodeIn": '{mac: "00:21:5E:40:64:5C", ip: 10.8.226.73, profile: compute}',
+    "EntryIn": "{path: /home, how: tmpfs}",
+    "TimeoutIn": EXAMPLES["timeout"],
+    "SwapIn": EXAMPLES["swap"],
+    "RegistryIn": "{rules: {}}",
+    "RuleIn": '{prefixes: ["00:21:5E"], nodes: "node[005-128]"}',
+    "LookupIn": "{tftp_root: /srv/tftp}",
 }
 
 
@@ -85,14 +117,17 @@ def problem(path: str, error: Any, model: type[BaseModel], value: Any) -> Proble
             owner = _field_model(owner, step)
         known = getattr(owner, "model_fields", ())
         return Problem(at, "an unknown key", nearest(str(part(loc[-1])), known))
-    return Problem(at, "nothing" if kind == "missing" else found, _right(error))
+    return Problem(at, "nothing" if kind == "missing" else found, _right(error, model))
 
 
-def _right(error: Any) -> str:
+def _right(error: Any, model: type[BaseModel]) -> str:
     """Return what would be right in the place of a value that pydantic refuses."""
     kind, context = error["type"], error.get("ctx", {})
     key = next((step for step in reversed(error["loc"]) if step in EXAMPLES), None)
-    like = f", like {EXAMPLES[key]}" if key is not None else ""
+    example = _WHOLE.get(context.get("class_name", ""), EXAMPLES.get(key or ""))
+    if example is None and not error["loc"]:
+        example = _WHOLE.get(model.__name__)
+    like = f", like {example}" if example is not None else ""
     if kind == "value_error":
         return str(context["error"])
     if kind == "missing":

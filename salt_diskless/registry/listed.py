@@ -93,7 +93,8 @@ def _add(found: Listed, key: str, settings: Mapping[str, Any]) -> None:
 
 
 def _many(value: Any) -> list[str]:
-    return [str(item) for item in (value if isinstance(value, list | tuple) else [value]) if item]
+    items = value if isinstance(value, list | tuple) else [value]
+    return [item for item in items if isinstance(item, str) and item]
 
 
 def _addresses(value: Any, count: int) -> Iterator[str]:
@@ -101,7 +102,7 @@ def _addresses(value: Any, count: int) -> Iterator[str]:
     if len(given) != 1 or not given[0].endswith("+"):
         yield from given
         return
-    with contextlib.suppress(OSError, OverflowError):
+    with contextlib.suppress(OSError, OverflowError, ValueError):
         first = int.from_bytes(socket.inet_pton(socket.AF_INET, given[0][:-1]), "big")
         for offset in range(count):
             yield socket.inet_ntoa((first + offset).to_bytes(4, "big"))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import pathlib
+import re
+import time
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -207,6 +211,94 @@ def test_each_list_and_mapping_has_an_example_that_is_right():
                 TypeAdapter(annotated).validate_python(value)
 
 
+HUGE = 1 << 20_000  # More digits than Python makes a text of.
+
+
+def nested(depth: int, wrap: Callable[[Any], Any]) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = wrap(value)
+    return value
+
+
+ODD = {
+    "huge number": HUGE,
+    "key of a huge number": {HUGE: HUGE},
+    "keys of other types": {None: 1, True: 1, (1, 2): 1, 1.5: 1, datetime.date(2026, 1, 1): 1},
+    "deep list": nested(5_000, lambda value: [value]),
+    "deep mapping": nested(5_000, lambda value: {"a": value}),
+    "infinity": 1e400,
+    "date": datetime.date(2026, 1, 1),
+    "half a character": "a\udc80",
+    "other direction": "a\u202eb",
+    "line of many digits": "1" * 5_000,
+}
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=list(ODD))
+def test_an_odd_value_is_right_or_named_in_each_place(value):
+    for path in PLACES:
+        try:
+            parse(replaced(example(), path, value))
+        except ClusterError as err:
+            assert_sentences(err)
+            assert str(err).replace("\n", "").isprintable()
+
+
+KEYS = [HUGE, (1, 2), 1.5, b"a", "a\nb", "\u202e", "x" * 100_000]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
+def test_an_odd_key_is_named_in_one_short_problem(key):
+    for path in ((), *((name,) for name in example() if isinstance(example()[name], dict))):
+        there = example()
+        for step in path:
+            there = there[step]
+        value = next(iter(there.values()))
+        with pytest.raises(ClusterError) as caught:
+            parse(replaced(example(), path, {**there, key: value}))
+        assert_sentences(caught.value)
+        assert str(caught.value).replace("\n", "").isprintable()
+        assert max(map(len, str(caught.value).splitlines())) < 1_000
+
+
+def test_thousands_of_problems_are_a_message_that_can_be_read(howto):
+    howto["networks"]["compute"]["routers"] = ["x"] * 50_000
+    with pytest.raises(ClusterError) as caught:
+        parse(howto)
+    assert len(caught.value.problems) == 50_000
+    assert len(str(caught.value).splitlines()) < 300
+    assert "49800 more" in str(caught.value)
+
+
+def test_many_nodes_with_one_wrong_name_take_no_time(howto):
+    howto["profiles"] = {f"profile{number}": {"image": "x"} for number in range(1_000)}
+    howto["nodes"] = {
+        f"n{number}": {"mac": "52:54:00:00:00:01", "ip": "10.8.226.9", "profile": "profile-x"}
+        for number in range(2_000)
+    }
+    start = time.process_time()
+    with pytest.raises(ClusterError, match="did you mean profile"):
+        parse(howto)
+    assert time.process_time() - start < 10
+
+
+def test_each_message_has_an_example_or_all_choices():
+    for model in MODELS:
+        for name in model.model_fields:
+            for wrong in (5, "", [], [5], {}, {"a": 1}, "\n"):
+                try:
+                    model.model_validate({name: wrong})
+                except ValidationError as err:
+                    for error in err.errors(include_url=False):
+                        right = problem("diskless", error, model, {name: wrong}).right
+                        assert re.search(
+                            r"\blike |give one of |true or false|3 or 4\.2|did you mean|known are"
+                            r"|none, zram|one or both|diskless_nodes|leave ",
+                            right,
+                        ), (model, name, wrong, right)
+
+
 # -- values that cannot work ----------------------------------------------------------------------
 
 NOBODYS = (
@@ -257,12 +349,22 @@ def test_a_subnet_without_machines_is_refused(howto, subnet):
             "/usr/lib64",
             "/usr/share",
             "/usr/libexec",
+            "/var/lib/dpkg",
+            "/var/lib/rpm",
         ),
     ],
 )
 def test_what_a_node_boots_from_is_no_entry(howto, how, path):
     howto["nodes"]["node003"]["files"] = [{"path": path, "how": how}]
     with pytest.raises(ClusterError, match=r"files:0.*(would not go|name the directories)"):
+        parse(howto)
+
+
+@pytest.mark.parametrize("how", ["persistent", "tmpfs", "copy", "overlay", "localdisk"])
+@pytest.mark.parametrize("path", ["/run/x", "/var/run", "/var/lock/x", "/proc", "/dev", "/var/tmp"])
+def test_what_is_in_memory_is_no_entry(howto, how, path):
+    howto["nodes"]["node003"]["files"] = [{"path": path, "how": how}]
+    with pytest.raises(ClusterError, match="is in memory on every node"):
         parse(howto)
 
 
