@@ -13,6 +13,7 @@ import salt.pillar
 import salt.utils.minions
 
 from salt_diskless import adapter
+from salt_diskless.adapter import master_ids
 from salt_diskless.cluster import DisklessError, parse
 from salt_diskless.registry import authority
 from salt_diskless.registry.authority import Authority
@@ -61,11 +62,12 @@ def speakers(opts: Mapping[str, Any], servers: Sequence[str]) -> Authority:
 
     Raises :class:`DisklessError` when one of the pillars is wrong.
     """
-    master = {opts["id"], opts["id"].removesuffix("_master")}
+    master = master_ids.of_master(opts)
     mine = own(opts)
     trusted = Authority({}, frozenset(name.lower() for name in master))
     if mine:
-        trusted = authority.of_cluster(Desk(store_of(opts), mine).whole(), *master)
+        desk = Desk(store_of(opts), mine, masters=master)
+        trusted = authority.of_cluster(desk.whole(), *master)
     compiled = []
     for server in servers:
         pillar = of_minion(opts, server)

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 import salt.pillar
 
 from salt_diskless import adapter
-from salt_diskless.cluster import DisklessError
+from salt_diskless.adapter import master_ids
+from salt_diskless.cluster import DisklessError, Problem
 from salt_diskless.registry.listed import listed
 from salt_diskless.registry.place import store_of
 
@@ -46,10 +47,8 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any], *_: Any, **__: Any) -> di
     with store_of(__opts__).read() as tx:
         nodes = [node for node in tx.nodes(None if own else minion_id) if node.mac is not None]
         number = tx.number()
-    if not nodes and not number:
-        return {}
     first = bool(__opts__.get("ext_pillar_first"))
-    by_hand = _by_hand(minion_id) if first else (pillar.get("diskless") or {})
+    by_hand = _by_hand(minion_id) if first or _has_later() else (pillar.get("diskless") or {})
     if not isinstance(by_hand, Mapping):
         # The checks of the pillar say what is wrong with it.
         return {}
@@ -57,15 +56,17 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any], *_: Any, **__: Any) -> di
     listed_servers = servers if isinstance(servers, Mapping) else {}
     if not nodes and not (own or minion_id in listed_servers):
         return {}
+    there = listed(by_hand.get("nodes"))
+    conflicts = [_text(problem) for problem in master_ids.problems(there, __opts__)]
+    if not nodes and not number and not conflicts:
+        return {}
     strategy = _strategy()
     _check_settings(strategy, first)
-    there = listed(by_hand.get("nodes"))
-    given, conflicts = {}, []
+    given = {}
     for node in nodes:
         problem = there.conflict(node.name, node.mac, node.ip)
         if problem is not None:
-            text = {"path": problem.path, "found": problem.found, "right": problem.right}
-            conflicts.append(text)
+            conflicts.append(_text(problem))
         elif not there.same(node.name, node.mac):
             given[node.name] = node.as_pillar()
     found: dict[str, Any] = {"nodes": given} if given else {}
@@ -74,6 +75,16 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any], *_: Any, **__: Any) -> di
     if conflicts:
         found["registry"]["conflicts"] = conflicts
     return {"diskless": found if strategy == "recurse" else _joined(by_hand, found)}
+
+
+def _text(problem: Problem) -> dict[str, str]:
+    return {"path": problem.path, "found": problem.found, "right": problem.right}
+
+
+def _has_later() -> bool:
+    """Return True if an external pillar after this one may list nodes by hand."""
+    last = [*(__opts__.get("ext_pillar") or [{}])][-1]
+    return isinstance(last, Mapping) and bool(last) and __virtualname__ not in last
 
 
 def _strategy() -> str:
@@ -102,10 +113,10 @@ def _check_settings(strategy: str, first: bool) -> None:
                 f"{setting} {given} beside ext_pillar_first: True, with which the pillar's "
                 f"diskless takes the registry's nodes away; {right}, or ext_pillar_first to False"
             )
-        last = [*(__opts__.get("ext_pillar") or [{}])][-1]
-        if isinstance(last, Mapping) and last and __virtualname__ not in last:
+        if _has_later():
+            last = next(iter(__opts__["ext_pillar"][-1]))
             raise DisklessError(
-                f"{setting} {given} and ext_pillar with {next(iter(last))} after "
+                f"{setting} {given} and ext_pillar with {last} after "
                 f"{__virtualname__}, which could take the registry's nodes away; {right}, or move "
                 f"{__virtualname__} to the end of ext_pillar"
             )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -192,13 +192,22 @@ class Desk:
         What stands below ``diskless`` in the master's own pillar, without the registry's nodes.
     origin
         Who decides.
+    masters
+        The minion ids of masters, which no node may have.
 
     Raises :class:`ClusterError` when that is wrong, beside its nodes.
     """
 
-    def __init__(self, store: Store, pillar: Mapping[str, Any], origin: Origin = _NOBODY):
+    def __init__(
+        self,
+        store: Store,
+        pillar: Mapping[str, Any],
+        origin: Origin = _NOBODY,
+        masters: Collection[str] = (),
+    ):
         self.store = store
         self.origin = origin
+        self.masters = masters
         self.pillar = pillar
         if not isinstance(pillar, Mapping):
             parse(pillar)
@@ -436,12 +445,12 @@ class Desk:
             raise DisklessError(
                 f"nodes: found {len(names)} with these; give at most {MOST_NODES} in all"
             )
-        minions = reserved(self.cluster)
+        minions = reserved(self.cluster, *self.masters)
         for node in new:
             if node.name.lower() in minions:
                 raise DisklessError(
-                    f"name: found {node.name}, the minion id of a boot server or a golden machine; "
-                    "give the node a name of its own"
+                    f"name: found {node.name}, the minion id of a boot server, a golden machine or "
+                    "a master; give the node a name of its own"
                 )
         taken = {node.name.lower() for node in new}
         old = [node for node in tx.near(new) if node.name.lower() not in taken]

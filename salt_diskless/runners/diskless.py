@@ -20,7 +20,7 @@ import salt.utils.event
 from salt.exceptions import CommandExecutionError
 
 from salt_diskless import adapter, tree
-from salt_diskless.adapter import keys, minions, pillars
+from salt_diskless.adapter import keys, master_ids, minions, pillars
 from salt_diskless.cluster import ClusterError, DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.placeholders import is_placeholder
@@ -581,7 +581,7 @@ def _desk(test: bool, decides: bool = True, scheduled: bool = False) -> decide.D
             "master, too"
         )
     origin = of_call(globals().get("__user__"), __opts__, scheduled)
-    return decide.Desk(store_of(__opts__), pillar, origin)
+    return decide.Desk(store_of(__opts__), pillar, origin, master_ids.of_master(__opts__))
 
 
 def _burst() -> dict[str, Any]:
@@ -620,7 +620,9 @@ def _let_in(server: str, added: Mapping[str, Any], answer: dict[str, Any]) -> di
     """Let the minions of nodes in that were added just now, with the keys that their boot server
     made for them, and return the words for what is not believed of its answer."""
     # A pillar would have to be compiled to know the golden machines; a boot server is known.
-    said = answers.Answer(server, "diskless_node.add", frozenset(added) - {server, __opts__["id"]})
+    others = {name.lower() for name in {server, *master_ids.of_master(__opts__)}}
+    own = frozenset(name for name in added if name.lower() not in others)
+    said = answers.Answer(server, "diskless_node.add", own)
     done = keys.let_in(__opts__, answers.public_keys(said, answer.get("keys", {})))
     if done["rejected"]:
         names = fold(done["rejected"])

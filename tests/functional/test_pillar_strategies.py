@@ -10,7 +10,10 @@ import pytest
 import salt.pillar
 import yaml
 
-from salt_diskless.cluster import ClusterError, parse
+from salt_diskless.adapter import master_ids
+from salt_diskless.cluster import ClusterError, DisklessError, parse
+from salt_diskless.registry.decide import Desk, Wish
+from salt_diskless.registry.store import Store
 from tests.functional.test_registry import accept, mac, master_opts, store
 
 __all__ = ["accept", "master_opts", "store"]
@@ -158,3 +161,83 @@ def test_lists_are_not_doubled(compiled, accept, pillar):
         found = compiled(pillar_source_merging_strategy=strategy, pillar_merge_lists=True)
         assert found["diskless"]["profiles"] == pillar["profiles"]
         assert pathlib.Path(found["diskless"]["images"]["tiny"]["location"]).is_absolute()
+
+
+LATER = {
+    "the same name": {"node005": {"mac": mac(6), "ip": "10.77.0.51", "profile": "compute"}},
+    "the same MAC": {"node006": {"mac": mac(5), "ip": "10.77.0.51", "profile": "compute"}},
+    "the same address": {"node006": {"mac": mac(6), "ip": "10.77.0.50", "profile": "compute"}},
+}
+
+
+@pytest.mark.parametrize("strategy", ["smart", "recurse", "none"])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("nodes", LATER.values(), ids=LATER)
+def test_a_conflict_with_a_later_external_pillar_is_named(
+    compiled, accept, pillar, tmp_path, nodes, first, strategy
+):
+    accept(5, "node005", "10.77.0.50")
+    (tmp_path / "later.yaml").write_text(yaml.safe_dump({"diskless": {"nodes": nodes}}))
+    later = {"cmd_yaml": f"cat {tmp_path}/later.yaml"}
+    for given in ([{"diskless_nodes": {}}, later], [later, {"diskless_nodes": {}}]):
+        found = compiled(
+            ext_pillar=given, ext_pillar_first=first, pillar_source_merging_strategy=strategy
+        )
+        assert "_errors" not in found
+        assert found["diskless"]["nodes"] == {**pillar["nodes"], **nodes}
+        with pytest.raises(ClusterError) as caught:
+            parse(found["diskless"])
+        assert f"the registry has node005 with MAC {mac(5)}" in str(caught.value)
+
+
+def test_a_later_external_pillar_takes_no_node_away(compiled, accept, pillar, tmp_path):
+    node = accept(5, "node005", "10.77.0.50")
+    nodes = {"node006": {"mac": mac(6), "ip": "10.77.0.51", "profile": "compute"}}
+    nodes["node005"] = node.as_pillar()
+    (tmp_path / "later.yaml").write_text(yaml.safe_dump({"diskless": {"nodes": nodes}}))
+    found = compiled(
+        ext_pillar=[{"diskless_nodes": {}}, {"cmd_yaml": f"cat {tmp_path}/later.yaml"}]
+    )
+    assert found["diskless"]["nodes"] == {**pillar["nodes"], **nodes}
+    assert len(parse(found["diskless"]).nodes) == 5
+
+
+# -- names of masters -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["boss", "BOSS", "syndic7", "minion.boss", "cached"])
+@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize("strategy", ["smart", "overwrite"])
+def test_no_node_is_called_as_a_master(
+    compiled, accept, master_opts, pillar, tmp_path, name, registered, strategy
+):
+    (tmp_path / "minion.d").mkdir()
+    (tmp_path / "minion").write_text("master: x\n")
+    (tmp_path / "minion.d/id.conf").write_text("id: minion.boss\n")
+    (tmp_path / "minion_id").write_text("cached")
+    (tmp_path / "cache/syndics").mkdir(parents=True)
+    (tmp_path / "cache/syndics/syndic7").touch()
+    master_opts["conf_file"] = str(tmp_path / "master")
+    if registered:
+        accept(5, "node005", "10.77.0.50")
+    own = {name: {"mac": mac(9), "ip": "10.77.0.59", "profile": "compute"}}
+    found = compiled(
+        change={**pillar, "nodes": {**pillar["nodes"], **own}},
+        pillar_source_merging_strategy=strategy,
+    )
+    with pytest.raises(ClusterError) as caught:
+        parse(found["diskless"])
+    (problem,) = caught.value.problems
+    assert problem.path == f"diskless:nodes:{name.lower()}"
+    assert "the minion id of the master or of a syndic" in problem.found
+    assert len(found["diskless"]["nodes"]) == len(pillar["nodes"]) + 1 + registered
+    with pytest.raises(DisklessError, match="the minion id of a boot server, a golden machine or"):
+        masters = master_ids.of_master(master_opts)
+        Desk(Store(str(tmp_path / "other")), pillar, masters=masters).accept(
+            [Wish(mac(8), (name,), None, "compute")]
+        )
+
+
+def test_a_pillar_without_such_a_name_is_not_touched(compiled, pillar):
+    for first in (False, True):
+        assert compiled(ext_pillar_first=first)["diskless"] == pillar
