@@ -15,8 +15,15 @@ import salt.utils.files
 
 from salt_diskless.cluster import schema
 
-#: What Salt 3006 calls the directories of the keys, by state.
-_DIRECTORIES = {"accepted": "minions", "rejected": "minions_rejected", "denied": "minions_denied"}
+#: What Salt calls the directories of the keys, by state; the first one that has a key counts.
+_DIRECTORIES = {
+    "accepted": "minions",
+    "rejected": "minions_rejected",
+    "denied": "minions_denied",
+    "pending": "minions_pre",
+}
+#: Salt 3008: the driver that keeps keys in these directories.
+_FILES = "localfs_key"
 
 
 def accepted(opts: Mapping[str, Any]) -> list[str]:
@@ -27,14 +34,18 @@ def accepted(opts: Mapping[str, Any]) -> list[str]:
 
 def state(opts: Mapping[str, Any], name: str) -> str | None:
     """Return what there is of a minion's key: ``accepted``, ``pending``, ``rejected``, ``denied``,
-    or None. It is one look, however many keys there are."""
+    or None. It is one look, however many keys there are. One that is pending beside another that
+    was denied is ``denied``."""
     driver = opts.get("keys.cache_driver")
-    if driver is not None:
+    if driver not in (None, _FILES):
         cache = salt.cache.Cache(opts, driver=driver)
-        denied = "denied" if cache.fetch("denied_keys", name) else None
-        return (cache.fetch("keys", name) or {}).get("state") or denied
+        what = (cache.fetch("keys", name) or {}).get("state")
+        is_denied = what in (None, "pending") and cache.fetch("denied_keys", name)
+        return "denied" if is_denied else what
+    # Salt's own driver for files has pending before accepted where there are both.
+    pki = opts["cluster_pki_dir"] if opts.get("cluster_id") else opts["pki_dir"]
     for what, directory in _DIRECTORIES.items():
-        if os.path.lexists(os.path.join(opts["pki_dir"], directory, name)):
+        if os.path.lexists(os.path.join(pki, directory, name)):
             return what
     return None
 
