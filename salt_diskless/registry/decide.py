@@ -286,9 +286,10 @@ class Desk:
                     raise DisklessError(f"{shown(one)}: it is {name}; {_AWAY[node is not None]}")
                 if isinstance(machine, Machine) and machine.server not in self.cluster.servers:
                     tx.unclaim(mac, "server")
+                servers = self._servers(tx, None if isinstance(machine, str) else machine)
                 tx.decide(mac, "rejected")
                 tx.record(mac, "rejected", self.origin)
-                for server in self._servers(None if isinstance(machine, str) else machine):
+                for server in servers:
                     tx.deliver(server, "reject", mac)
                 done.append(mac)
         return done
@@ -311,7 +312,7 @@ class Desk:
                     tx.remove(node.name)
                     if node.server is not None and not self.listed.same(node.name, None):
                         tx.deliver(node.server, "remove", node.name)
-                for server in self._servers(machine):
+                for server in self._servers(tx, machine):
                     tx.deliver(server, "forget", machine.mac)
                 tx.forget(machine.mac)
                 tx.record(machine.mac, "forgotten", self.origin)
@@ -502,7 +503,7 @@ class Desk:
         assert node.mac is not None and node.server is not None
         machine = tx.machine(node.mac)
         if machine is not None and machine.state == "rejected":
-            for server in self._servers(machine):
+            for server in self._servers(tx, machine):
                 tx.deliver(server, "forget", node.mac)
         tx.decide(node.mac, "accepted", rule)
         origin = self.origin if rule is None else self.origin.by_rule(rule)
@@ -532,15 +533,16 @@ class Desk:
         ):
             tx.deliver(str(there.server), "remove", there.name)
         if swapped:
-            for server in self._servers(tx.machine(there.mac)):
+            for server in self._servers(tx, tx.machine(there.mac)):
                 tx.deliver(server, "forget", there.mac)
             tx.forget(there.mac)
             tx.record(there.mac, "replaced", self.origin)
 
-    def _servers(self, machine: Machine | None) -> list[str]:
-        """Return the boot servers that a machine may ask: the one that saw it, or all of them."""
+    def _servers(self, tx: Transaction, machine: Machine | None) -> list[str]:
+        """Return the boot servers that a machine may ask: those that saw it, or all of them."""
         if machine is not None and machine.server in self.cluster.servers:
-            return [str(machine.server)]
+            others = tx.contradictions(machine.mac).get(machine.mac, {}).get("server", [])
+            return sorted({str(machine.server), *others} & self.cluster.servers.keys())
         return sorted(self.cluster.servers)
 
     def _registered(self, tx: Transaction, who: Any) -> RegisteredNode:

@@ -124,7 +124,9 @@ def apply_rules(store: Store, desk: Desk) -> None:
         if not machines:
             with store.read() as tx:
                 machines = tx.for_rules(counting)
-        wanted = list(rules.wishes(rule, machines))
+                others = tx.contradictions()
+            doubtful = {mac for mac, claims in others.items() if "serial" in claims}
+        wanted = list(rules.wishes(rule, machines, doubtful))
         if not wanted:
             continue
         refused: list[str] = []

@@ -104,11 +104,12 @@ def summary(desk: Desk) -> dict[str, Any]:
 
 def waiting(tx: Transaction) -> list[dict[str, Any]]:
     """Return the machines that wait; who decided about one before, such as who had it forgotten,
-    stands below ``before``."""
+    stands below ``before``, and what later events said otherwise below ``contradicted``."""
     said = []
+    others = tx.contradictions()
     for one in tx.machines("pending"):
-        before = _by(tx.decision(one.mac))
-        said.append({**machine(one), **({"before": before} if before else {})})
+        more = {"before": _by(tx.decision(one.mac)), "contradicted": others.get(one.mac)}
+        said.append({**machine(one), **{key: value for key, value in more.items() if value}})
     return said
 
 
@@ -119,6 +120,8 @@ def lines(machines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         words = [f"{key} {one[key]}" for key in ("serial", "asset", "ip") if key in one]
         words += [f"seen by {one['server']}"] if "server" in one else []
         words += [f"since {one['first_seen']}"] if "first_seen" in one else []
+        for key, values in one.get("contradicted", {}).items():
+            words.append(f"other events say {key} {' or '.join(values)}")
         if "before" in one:
             words.append("before: " + ", ".join(f"{key} {v}" for key, v in one["before"].items()))
         found[one["mac"]] = ", ".join(words)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from salt_diskless.cluster import Rule
 from salt_diskless.registry.decide import Wish
 from salt_diskless.registry.store import Machine
 
 
-def wishes(rule: Rule, machines: Sequence[Machine]) -> Iterator[Wish]:
+def wishes(
+    rule: Rule, machines: Sequence[Machine], doubtful: Collection[str] = ()
+) -> Iterator[Wish]:
     """Yield what a rule makes of the machines that wait, in the order of power-on.
 
     machines
         As :meth:`Transaction.for_rules` has them: a serial number that a node has is used up, and
         so are the next N.
+    doubtful
+        The MACs of machines of which events name more than one serial number.
     """
     waiting = [
         machine for machine in machines if machine.state == "pending" and _in_time(rule, machine)
@@ -27,6 +31,8 @@ def wishes(rule: Rule, machines: Sequence[Machine]) -> Iterator[Wish]:
         waiting = waiting[: max(0, rule.count - used)]
     serials = Counter(machine.serial for machine in machines if machine.state != "rejected")
     for machine in waiting:
+        if rule.serials and machine.mac in doubtful:
+            continue
         names = _names(rule, machine, serials)
         if names:
             yield Wish(

@@ -21,6 +21,7 @@ from typing import Any
 
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.names import short
+from salt_diskless.registry import tables
 from salt_diskless.registry.announcement import Announcement
 from salt_diskless.registry.origin import Origin
 
@@ -32,64 +33,12 @@ TELL_AGAIN = 60
 #: After so many seconds a boot server that could not be told is tried once more unasked, after
 #: twice as many the next time, and so on, up to the second one.
 TRY_AGAIN = (30, 900)
-_VERSION = 3
-#: So many decisions about one machine or place are kept.
-_KEPT = 10
+#: So many decisions about one machine or place are kept, and so many claims that contradict the
+#: first ones of a machine.
+_KEPT, _MOST_CLAIMS = 10, 8
 #: How long a writer waits for another one, in seconds.
 _PATIENCE = 60
 
-_SCHEMA = """
-CREATE TABLE machine (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    mac TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'accepted', 'rejected')),
-    serial TEXT, asset TEXT, uuid TEXT, ip TEXT, server TEXT,
-    first_seen REAL NOT NULL, last_seen REAL NOT NULL,
-    open INTEGER NOT NULL DEFAULT 1,
-    decided REAL, rule TEXT, told REAL
-);
-CREATE INDEX machine_open ON machine (number) WHERE open;
-CREATE INDEX machine_state ON machine (state, number);
-CREATE TABLE node (
-    name TEXT PRIMARY KEY COLLATE NOCASE,
-    mac TEXT UNIQUE REFERENCES machine (mac),
-    ip TEXT NOT NULL UNIQUE,
-    profile TEXT,
-    settings TEXT NOT NULL,
-    server TEXT
-);
-CREATE INDEX node_server ON node (server);
-CREATE TABLE delivery (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    server TEXT NOT NULL,
-    action TEXT NOT NULL CHECK (action IN ('remove', 'forget', 'add', 'reject')),
-    subject TEXT NOT NULL,
-    tries INTEGER NOT NULL DEFAULT 0,
-    tried REAL,
-    UNIQUE (server, action, subject)
-);
-CREATE TABLE minion (name TEXT PRIMARY KEY COLLATE NOCASE, started REAL NOT NULL);
-"""
-#: What makes the tables of version 2 those of now: who decided what about a MAC, or about the name
-#: of a place.
-_FROM_2 = """
-CREATE TABLE decision (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    subject TEXT NOT NULL COLLATE NOCASE,
-    what TEXT NOT NULL,
-    user TEXT NOT NULL,
-    source TEXT NOT NULL,
-    made REAL NOT NULL
-);
-CREATE INDEX decision_subject ON decision (subject, number);
-"""
-#: What makes the tables of version 1 those of version 2.
-_FROM_1 = """
-ALTER TABLE delivery ADD COLUMN tried REAL;
-CREATE TABLE minion (name TEXT PRIMARY KEY COLLATE NOCASE, started REAL NOT NULL);
-"""
-#: By the version that is there.
-_SCRIPTS = {0: _SCHEMA + _FROM_2, 1: _FROM_1 + _FROM_2, 2: _FROM_2}
 #: What another order undoes: that one is not given any more. (A name that comes again may have
 #: another address now, and its server does not give it a second one before it is gone.)
 _UNDOES = {"remove": "add", "add": "add", "forget": "reject", "reject": "forget"}
@@ -190,7 +139,7 @@ class Store:
         """See the registry as it is at one moment."""
         if not os.path.exists(self.path):
             with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
-                empty.executescript(_SCRIPTS[0])
+                tables.migrate(empty, self.path)
                 yield Transaction(empty)
             return
         with self._connection() as connection:
@@ -213,7 +162,7 @@ class Store:
             with contextlib.closing(connection):
                 connection.execute("PRAGMA synchronous=EXTRA")
                 connection.execute("PRAGMA foreign_keys=ON")
-                self._migrate(connection)
+                tables.migrate(connection, self.path)
                 yield connection
         except sqlite3.Error as err:
             raise DisklessError(f"{self.path}: {err}") from err
@@ -232,24 +181,6 @@ class Store:
                 os.fchown(descriptor, above.st_uid, above.st_gid)
         finally:
             os.close(descriptor)
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == _VERSION:
-            return
-        if version > _VERSION:
-            raise DisklessError(
-                f"{self.path}: found version {version}; this salt-diskless knows {_VERSION} at "
-                "most: install the one that wrote it"
-            )
-        connection.execute("BEGIN IMMEDIATE")
-        # Whoever comes second finds it done.
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        script = _SCRIPTS.get(version, "")
-        for statement in filter(str.strip, script.split(";")):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={_VERSION}")
-        connection.execute("COMMIT")
 
 
 def _machine(row: tuple[Any, ...]) -> Machine:
@@ -311,7 +242,9 @@ class Transaction:
 
     def announce(self, said: Announcement, now: float | None = None) -> str:
         """Take in what a machine says, and return what became of it: ``new``, ``changed`` or
-        ``known``. What is decided is not touched by it.
+        ``known``. What is decided is not touched by it, and what was said first stays: who sent an
+        event cannot be known, so a later one with another serial number or boot server is kept
+        beside the first (:meth:`contradictions`).
 
         Raises :class:`DisklessError` when too many wait already.
         """
@@ -336,11 +269,38 @@ class Transaction:
         if there.state != "pending":
             self._again(there, now)
             return "known"
+        is_elsewhere = there.server not in (None, claims.get("server", there.server))
+        if is_elsewhere:
+            # It is the address that the other boot server lent.
+            claims.pop("ip", None)
         new = {key: value for key, value in claims.items() if getattr(there, key) != value}
         for key, value in new.items():
-            self._ask(f"UPDATE machine SET {key} = ? WHERE mac = ?", value, said.mac)
+            if getattr(there, key) is None or key == "ip":
+                self._ask(f"UPDATE machine SET {key} = ? WHERE mac = ?", value, said.mac)
+            else:
+                self._contradict(said.mac, key, value)
         self._ask("UPDATE machine SET last_seen = ?, open = 1 WHERE mac = ?", now, said.mac)
         return "changed" if new else "known"
+
+    def _contradict(self, mac: str, what: str, value: str) -> None:
+        self._ask(
+            "INSERT OR IGNORE INTO contradiction (mac, what, value) SELECT ?, ?, ? WHERE "
+            "(SELECT count(*) FROM contradiction WHERE mac = ?) < ?",
+            *(mac, what, value, mac, _MOST_CLAIMS),
+        )
+
+    def contradictions(self, mac: str | None = None) -> dict[str, dict[str, list[str]]]:
+        """Return what was said later of machines that wait, or of one of them, and contradicts what
+        was said first: MAC to ``serial``, ``asset``, ``uuid`` or ``server`` to the other values."""
+        where = "" if mac is None else "WHERE mac = ?"
+        rows = self._ask(
+            f"SELECT mac, what, value FROM contradiction {where} ORDER BY rowid",
+            *(() if mac is None else (mac,)),
+        )
+        others: dict[str, dict[str, list[str]]] = {}
+        for machine, what, value in rows:
+            others.setdefault(machine, {}).setdefault(what, []).append(value)
+        return others
 
     def _again(self, machine: Machine, now: float) -> None:
         """A machine that announces itself although it was decided about is one of which its boot
@@ -368,6 +328,7 @@ class Transaction:
     def decide(self, mac: str, state: str, rule: str | None = None) -> None:
         """Accept or reject a machine, also one that has not announced itself."""
         now = time.time()
+        self._ask("DELETE FROM contradiction WHERE mac = ?", mac)
         self._ask(
             "INSERT INTO machine (mac, state, first_seen, last_seen, decided, rule, open) "
             "VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (mac) DO UPDATE SET state = excluded.state, "

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import sqlite3
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_diskless.registry import deliver, report
+from salt_diskless.registry import deliver, report, tables
 from salt_diskless.registry.decide import Desk, Wish, names_of
 from salt_diskless.registry.origin import Origin, of_call
 from salt_diskless.registry.store import RegisteredNode, Store
@@ -103,6 +105,46 @@ def test_a_registry_of_the_version_before_is_migrated(store):
     assert said["state"] == "registered" and "by" not in said
     desk(store).reject([mac(2)])
     assert decision(store, mac(2)) == ("rejected", "sudo_alice", "salt-run")
+
+
+#: What makes a registry of now one of an earlier version.
+UNDO = {
+    1: "DROP TABLE contradiction; DROP TABLE decision; DROP TABLE minion; "
+    "ALTER TABLE delivery DROP COLUMN tried;",
+    2: "DROP TABLE contradiction; DROP TABLE decision;",
+    3: "DROP TABLE contradiction;",
+}
+
+
+def _write(directory: str, start: Any, number: int) -> None:
+    start.wait()
+    for count in range(20):
+        announce(Store(directory), 100 * number + count, serial=f"S{number}X{count}Q")
+    desk(Store(directory)).reject([mac(100 * number)])
+
+
+@pytest.mark.parametrize("version", UNDO)
+def test_many_processes_migrate_a_registry_at_once(store, version):
+    accept(store, 1, "node005")
+    with contextlib.closing(sqlite3.connect(store.path)) as connection:
+        connection.executescript(f"{UNDO[version]} PRAGMA user_version={version};")
+    start = multiprocessing.Barrier(8)
+    writers = [
+        multiprocessing.Process(target=_write, args=(store.directory, start, number))
+        for number in range(1, 9)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert {writer.exitcode for writer in writers} == {0}
+    with store.read() as tx:
+        assert len(tx.machines("pending")) == 8 * 19 and len(tx.machines("rejected")) == 8
+        assert len(tx.decisions()) == 8 + (version == 3)
+        assert tx.node("node005") is not None
+    with contextlib.closing(sqlite3.connect(store.path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("PRAGMA user_version").fetchone() == (tables.VERSION,)
 
 
 def test_ten_decisions_about_one_machine_are_kept(store):

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salt_diskless.cluster import ClusterError, DisklessError, parse
-from salt_diskless.registry import decide, deliver, rules
+from salt_diskless.registry import decide, deliver, rules, tables
 from salt_diskless.registry import store as store_module
 from salt_diskless.registry.announcement import HOOK, TAG, of_event, read, started
 from salt_diskless.registry.decide import Wish, machines_of, meant, names_of, places_of, split
@@ -286,8 +286,9 @@ def test_what_raises_changes_nothing(store):
 def test_a_file_of_a_later_version_is_not_touched(store):
     announce(store, 1)
     with sqlite3.connect(store.path) as connection:
-        connection.execute("PRAGMA user_version=4")
-    with pytest.raises(DisklessError, match="found version 4; this salt-diskless knows 3 at most"):
+        connection.execute(f"PRAGMA user_version={tables.VERSION + 1}")
+    words = f"found version {tables.VERSION + 1}; this salt-diskless knows {tables.VERSION} at most"
+    with pytest.raises(DisklessError, match=words):
         announce(store, 2)
 
 
