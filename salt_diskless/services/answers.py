@@ -46,14 +46,12 @@ def give(platform: Platform, macs: Iterable[str], answer: str) -> list[str]:
 def register(site: Site, platform: Platform, test: bool = False) -> dict[str, object]:
     """Tell all nodes of a boot server that they are registered, as ``diskless_node.add`` does, and
     return the changes with nodes folded: one that waits at its console boots then, also where no
-    master hears of it. Nodes are only told so where machines wait, in networks with a
-    ``discovery_range``. What is no node any more loses its answer with its loader's file.
+    master hears of it. Nodes are only told so where machines wait: on a boot server that has a
+    network with a ``discovery_range``, whichever of its networks the node is in. What is no node
+    any more loses its answer with its loader's file.
     """
-    nodes = {
-        node.mac: node.name
-        for node in site.nodes.values()
-        if node.network.discovery_range is not None
-    }
+    discovers = any(network.discovery_range is not None for network in site.networks.values())
+    nodes = {node.mac: node.name for node in site.nodes.values()} if discovers else {}
     files: dict[str, tree.Content] = {
         path(platform, mac): pxelinux.answer(mac, pxelinux.REGISTERED) for mac in nodes
     }

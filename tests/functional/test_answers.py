@@ -9,6 +9,7 @@ import pytest
 
 from tests.functional.test_discovery import journal, served
 from tests.functional.test_node import apply
+from tests.functional.test_preflight_interfaces import interface
 
 __all__ = ["journal", "served"]
 
@@ -94,6 +95,37 @@ def test_where_nobody_waits_nobody_is_told(salt_call, registered):
     apply(salt_call, registered)
     assert salt_call(registered).state("diskless_tftp.answered").changes == {}
     assert answers(registered) == {}
+
+
+def test_a_node_of_another_network_of_the_server_is_told_so(salt_call, registered):
+    """It waits with an address of the range, and becomes a node of the network without one."""
+    lab = registered["networks"]["lab"]
+    registered["networks"]["other"] = {
+        **{key: value for key, value in lab.items() if key != "discovery_range"},
+        "subnet": "10.78.0.0/24",
+    }
+    for key in ("routers", "nameservers"):
+        registered["networks"]["other"].pop(key, None)
+    registered["servers"] = {"bootserver": {"interfaces": {"dl0": "10.77.0.1", "dl7": "10.78.0.1"}}}
+    registered["nodes"]["node004"] |= {"network": "other", "ip": "10.78.0.74"}
+    with interface("dl7", "10.78.0.1/24"):
+        ret = salt_call(registered).state("diskless_tftp.answered")
+    assert ret.result is True, ret.comment
+    assert ret.changes == {"added": {"nodes": "node[001-004]"}}
+    assert answers(registered)[MAC] == "registered"
+
+
+def test_two_that_wait_are_told_in_one_run(salt_call, registered):
+    salt_call(registered).state("diskless_tftp.answered")
+    registered["nodes"]["node[005-006]"] = {
+        "mac": ["52:54:00:99:99:05", "52-54-00-99-99-0A"],
+        "ip": "10.77.0.75+",
+        "profile": "compute",
+    }
+    apply(salt_call, registered)
+    ret = salt_call(registered).state("diskless_tftp.answered")
+    assert ret.changes == {"added": {"nodes": "node[005-006]"}}
+    assert {*answers(registered)} == {*NODES, MAC, "52:54:00:99:99:05", "52:54:00:99:99:0a"}
 
 
 def test_a_file_of_somebody_else_is_not_replaced(salt_call, registered):
