@@ -237,6 +237,42 @@ def test_an_archive_that_cannot_be_unpacked_is_said_and_nothing_is_left(
     assert left_beside(location) == [".lock"]
 
 
+@pytest.mark.parametrize(
+    ("members", "top"),
+    [
+        (["-C", "..", "golden"], "golden"),
+        (["etc"], "etc"),
+        (["--transform", "s,^,a b/,", "etc", "usr"], "a b"),
+        (["root/x"], "root"),
+        (["--files-from", "/dev/null"], "nothing"),
+        (["etc", "usr"], "etc, usr"),
+    ],
+)
+def test_an_archive_of_no_root_is_not_unpacked(salt_call, pillar, location, golden, members, top):
+    (golden / "root/x").write_text("x")
+    other = golden.parent / "other.tar"
+    command = ["tar", "--create", "--file", str(other), *members]
+    subprocess.run(command, check=True, cwd=golden)
+    pillar["images"]["tiny"]["source"] = {"archive": str(other)}
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert f"source:archive: found {other} without" in ret.comment
+    assert f"(at its top: {top}); give an archive of a system's root" in ret.comment
+    assert left_beside(location) == [".lock"]
+
+
+@pytest.mark.parametrize("prefix", ["", "./", "/"])
+def test_an_archive_of_a_root_by_other_names(salt_call, pillar, location, golden, prefix):
+    other = golden.parent / "other.tar"
+    command = ["tar", "--create", "--absolute-names", f"--transform=s,^,{prefix},S", "--file"]
+    names = sorted(path.name for path in golden.iterdir())
+    subprocess.run([*command, str(other), *names], check=True, cwd=golden)
+    pillar["images"]["tiny"]["source"] = {"archive": str(other)}
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True, ret.comment
+    assert (root(location) / "bin/sh").is_symlink()
+
+
 def test_an_archive_writes_nothing_outside_of_its_directory(
     salt_call, pillar, location, golden, archive, tmp_path
 ):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.image.sources import container
-from salt_diskless.image.sources.base import RsyncSource, digest
+from salt_diskless.image.sources.base import OF_A_ROOT, RsyncSource, digest
 from salt_diskless.image.sources.unpacked import unpacked
 
 #: Everything that tar keeps of a file; and no name leads out of the directory (GNU tar's default).
@@ -17,6 +17,10 @@ _TAR = (
     *("tar", "--extract", "--numeric-owner", "--same-owner", "--preserve-permissions"),
     *("--acls", "--xattrs", "--xattrs-include=*", "--sparse", "--delay-directory-restore"),
 )
+
+
+class _IsARoot(Exception):
+    """All that a root has is in the archive."""
 
 
 class Archive:
@@ -76,5 +80,29 @@ class Archive:
                 f"{self._where}:tag: found {self._tag}, but {self.shown} has a root in it, and no "
                 "image of Docker or OCI; leave it out"
             )
+        self._require_root()
         os.mkdir(root)
         run([*_TAR, "--file", self.shown, "--directory", root], ends_with_us=True)
+
+    def _require_root(self) -> None:
+        """Raise :class:`DisklessError` for an archive of something else, before it is unpacked. It
+        is listed until all that a root must have was seen."""
+        top = dict[str, None]()
+
+        def each(line: str) -> None:
+            first = line.rstrip("\n").lstrip("./").partition("/")[0]
+            if first and first not in top:
+                top[first] = None
+                if top.keys() >= {*OF_A_ROOT}:
+                    raise _IsARoot
+
+        try:
+            run(["tar", "--list", "--file", self.shown], ends_with_us=True, each=each)
+        except _IsARoot:
+            return
+        lacking = ", ".join(name for name in OF_A_ROOT if name not in top)
+        has = ", ".join([*top][:10]) or "nothing"
+        raise DisklessError(
+            f"{self._where}:archive: found {self.shown} without {lacking} (at its top: {has}); "
+            "give an archive of a system's root (tar -C /srv/golden --xattrs --acls -cf FILE .)"
+        )

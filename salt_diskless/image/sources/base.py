@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+#: Without these nothing boots; the last is a link in most distributions.
+OF_A_ROOT = ("etc", "usr", "bin")
+
 
 @dataclass(frozen=True, slots=True)
 class RsyncSource:

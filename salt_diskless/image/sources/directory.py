@@ -7,10 +7,7 @@ import os
 from collections.abc import Iterator
 
 from salt_diskless.cluster import DisklessError, Image
-from salt_diskless.image.sources.base import RsyncSource
-
-#: Without these nothing boots; the last is a link in most distributions.
-_OF_A_ROOT = ("etc", "usr", "bin")
+from salt_diskless.image.sources.base import OF_A_ROOT, RsyncSource
 
 
 class Directory:
@@ -25,7 +22,7 @@ class Directory:
         path = f"diskless:images:{image.name}:source:directory"
         if not os.path.isdir(directory):
             raise DisklessError(f"{path}: found no directory {directory}; give the golden root's")
-        lacking = [name for name in _OF_A_ROOT if not os.path.lexists(f"{directory}/{name}")]
+        lacking = [name for name in OF_A_ROOT if not os.path.lexists(f"{directory}/{name}")]
         if lacking:
             raise DisklessError(
                 f"{path}: found {directory} without {', '.join(lacking)}; give the root of a "
