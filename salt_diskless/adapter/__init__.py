@@ -12,7 +12,12 @@ from typing import Any
 import salt.utils.files
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import (
+    CommandExecutionError,
+    NotImplemented,
+    SaltClientError,
+    SaltException,
+)
 
 from salt_diskless import preflight
 from salt_diskless.adapter import arguments
@@ -216,11 +221,28 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+class RunnerError(CommandExecutionError, NotImplemented):
+    """An error of a runner. salt-run shows the text of a ``NotImplemented``, which Salt has for
+    that, and the traceback of every other exception (``salt/client/mixins.py``)."""
+
+
+@contextlib.contextmanager
+def _runner_error() -> Iterator[None]:
+    """The project's errors and Salt's become one that salt-run shows without a traceback."""
+    try:
+        with salt_error():
+            yield
+    except SaltClientError as err:
+        raise RunnerError(f"salt-master: found no answer ({err}); start it, and try again") from err
+    except SaltException as err:
+        raise RunnerError(str(err)) from err
+
+
 def runner(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a function of a runner: its arguments are checked, and the project's errors become
-    Salt's. Salt puts ``__user__`` into the globals of the function that it calls, so these are the
-    runner's own, and not this module's."""
-    errors, checked = salt_error, arguments.checked(function)
+    Salt's, which salt-run shows without a traceback. Salt puts ``__user__`` into the globals of the
+    function that it calls, so these are the runner's own, and not this module's."""
+    errors, checked = _runner_error, arguments.checked(function)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with errors():

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from salt_diskless.cluster import Cluster, DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.cluster.wording import nearest
 from salt_diskless.power import bmcs
 from salt_diskless.registry.report import when
 from salt_diskless.watch.progress import Reached
@@ -84,7 +85,10 @@ def order(
         problems.append(str(err))
     unknown = [name for name in names if name not in cluster.nodes]
     if unknown:
-        problems.append(f"names: found {fold(unknown)}; give nodes of the pillar or the registry")
+        near = nearest(unknown[0], cluster.nodes)
+        problems.append(
+            f"names: found {fold(unknown)[:500]}; give nodes of the pillar or the registry ({near})"
+        )
     without = [name for name in names if name in cluster.nodes and cluster.nodes[name].bmc is None]
     if without:
         problems.append(bmcs.missing(without))

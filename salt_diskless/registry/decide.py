@@ -108,9 +108,11 @@ def find(tx: Transaction, who: Any) -> Machine:
         return others[0]
     if others:
         raise DisklessError(f"{shown(who)}: found {macs}; name one by its MAC")
+    near = "" if mac else nearest(str(who)[:64], (node.name for node in tx.nodes()))
     raise DisklessError(
         f"{shown(who)}: found no such machine in the registry; give the MAC or the serial number "
         "that `salt-run diskless.pending` shows, or a registered node's name"
+        + (f" ({near})" if near.startswith("did") else "")
     )
 
 
@@ -306,6 +308,10 @@ class Desk:
                     tx.record(place.name, "forgotten", self.origin)
                     done.append(place.name)
                     continue
+                if place is None and isinstance(one, str) and one.lower() in self.listed.names:
+                    raise DisklessError(
+                        f"{one}: found it in the pillar, by hand; take it out there"
+                    )
                 machine = find(tx, one)
                 node = tx.node_of(machine.mac)
                 if node is not None:

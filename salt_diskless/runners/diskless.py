@@ -390,6 +390,8 @@ def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
     ask
         False leaves out what boot servers say, which takes time where one is down.
 
+    Where nobody knows some of the names there is a ``retcode``, which is salt-run's.
+
     CLI Example:
 
     .. code-block:: bash
@@ -400,10 +402,11 @@ def nodes(names: str | None = None, ask: bool = True) -> dict[str, Any]:
     desk = _desk(test=True)
     if names is not None:
         wanted = decide.names_of(names)
-        known = report.of(desk, wanted, _boots(desk) if ask else {})
-        if report.has_unknown(desk, known):
-            __context__["retcode"] = 1
-        return known
+        answer: dict[str, Any] = report.of(desk, wanted, _boots(desk) if ask else {})
+        if report.has_unknown(desk, answer):
+            # Salt 3006 and 3008 take salt-run's exit code out of the answer.
+            __context__["retcode"] = answer["retcode"] = 1
+        return answer
     said = report.summary(desk)
     return {**said, "boots": _boots(desk)} if ask else said
 

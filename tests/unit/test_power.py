@@ -271,7 +271,7 @@ def test_all_that_is_wrong_is_one_error():
         "  timeout: found True; give a number, 1 at least",
         "  retries: found -1; give a number, 0 at least",
         "  action: found 'onn'; did you mean on?",
-        "  names: found node9; give nodes of the pillar or the registry",
+        "  names: found node9; give nodes of the pillar or the registry (did you mean node007?)",
         "  diskless:nodes:node003:bmc: found nothing; give the address of its BMC",
     ]
 

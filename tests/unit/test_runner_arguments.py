@@ -7,11 +7,11 @@ import pathlib
 import re
 
 import pytest
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError, NotImplemented, SaltInvocationError
 from salt.utils.args import yamlify_arg
 
 from salt_diskless.runners import diskless as runner
-from tests.unit.registry import announce, content, desk, mac, of
+from tests.unit.registry import accept, announce, content, desk, mac, of
 
 WRONG = [
     *(0, 7, -1, 20261128, 10**30, 1.5, 1e5, float("nan"), True, False, None, [], ["nosuch", 3]),
@@ -129,6 +129,7 @@ def test_a_node_that_nobody_knows_sets_the_exit_code(store):
     assert runner.__context__ == {}
     shown = runner.nodes("node[003,009]", ask=False)
     assert shown["node009"] == {"state": "unknown"} and runner.__context__ == {"retcode": 1}
+    assert shown["retcode"] == 1
 
 
 def test_machines_that_wait_are_a_line_each(store):
@@ -146,3 +147,27 @@ def test_what_only_reads_does_not_talk_of_changes(store, monkeypatch):
     assert "in the pillar:" in str(err.value) and "nothing was changed" not in str(err.value)
     with pytest.raises(CommandExecutionError, match="nothing was changed"):
         runner.accept(mac(1), "node009", test=True)
+
+
+def test_of_several_names_with_a_wrong_one_none_is_forgotten(store):
+    for number in (5, 6):
+        accept(store, number, f"node00{number}", f"10.8.226.{number}")
+    before = content(store)
+    with pytest.raises(
+        CommandExecutionError, match=r"'node07': found no such machine .*did you mean"
+    ):
+        runner.forget("node07,node[005-006]")
+    with pytest.raises(CommandExecutionError, match="'nosuch': found no such machine"):
+        runner.forget("node[005-006],nosuch")
+    with pytest.raises(CommandExecutionError, match="node003: found it in the pillar, by hand"):
+        runner.forget("node[005-006],node003")
+    assert content(store) == before
+
+
+@pytest.mark.parametrize(("name", "parameters"), FUNCTIONS, ids=lambda one: str(one)[:30])
+def test_salt_run_shows_no_traceback_of_an_error(store, name, parameters):
+    """salt-run shows the text of a NotImplemented, and the traceback of any other exception."""
+    if name == "react":
+        return
+    with pytest.raises(NotImplemented):
+        getattr(runner, name)(*([object()] * 9))
