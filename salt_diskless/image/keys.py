@@ -15,7 +15,7 @@ import fcntl
 import os
 import pwd
 import re
-import tempfile
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from salt_diskless import tree
@@ -23,12 +23,15 @@ from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.schema import is_name
 from salt_diskless.command import run
+from salt_diskless.disk import flush
 
 #: Only root may look into it.
 DIRECTORY = "/etc/salt/diskless"
 IDENTITY = f"{DIRECTORY}/id_ed25519"
 KNOWN_HOSTS = f"{DIRECTORY}/known_hosts"
 
+#: Where the key is made.
+_NEW = f"{DIRECTORY}/new"
 _HOST_KEYS = "/etc/ssh"
 _BEGIN = f"# {tree.MARK}: boot servers that may read this machine"
 _END = f"# {tree.MARK}: end"
@@ -43,13 +46,24 @@ def own() -> str:
     none."""
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     os.chmod(DIRECTORY, 0o700)
-    if not os.path.exists(IDENTITY):
-        with tempfile.TemporaryDirectory(dir=DIRECTORY) as place:
-            made = f"{place}/key"
-            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", tree.MARK, "-f", made])
-            with contextlib.suppress(FileExistsError):  # Somebody else was faster.
-                os.link(made, IDENTITY)
+    with _alone():
+        if os.path.lexists(_NEW):  # A run that was killed left it, with a private key.
+            shutil.rmtree(_NEW)
+        if not os.path.exists(IDENTITY):
+            _make()
     return checked(run(["ssh-keygen", "-y", "-f", IDENTITY]).stdout, IDENTITY)
+
+
+def _make() -> None:
+    """Make the key in a directory of its own, and bring it in by one rename."""
+    os.mkdir(_NEW, 0o700)
+    try:
+        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", tree.MARK, "-f", f"{_NEW}/key"]
+        run(argv, ends_with_us=True)
+        flush([_NEW])
+        os.rename(f"{_NEW}/key", IDENTITY)
+    finally:
+        shutil.rmtree(_NEW)
 
 
 def checked(text: object, where: str) -> str:
@@ -150,10 +164,9 @@ def authorize(user: str, keys: Mapping[str, object], readers: Collection[str], r
         raise DisklessError(f"user {shown(user)}: found none of that name here") from None
     directory = f"{who.pw_dir}/.ssh"
     path = f"{directory}/authorized_keys"
-    if not os.path.isdir(directory):
-        os.mkdir(directory, 0o700)
-        os.chown(directory, who.pw_uid, who.pw_gid)
     with _alone():
+        if not os.path.isdir(directory):
+            _make_directory(directory, who)
         there = (tree.read(path) or b"").decode(errors="surrogateescape")
         others = _BLOCK.sub("", there)
         if others and not others.endswith("\n"):
@@ -165,13 +178,17 @@ def authorize(user: str, keys: Mapping[str, object], readers: Collection[str], r
         }
         lines = {server: line for server, line in lines.items() if server in readers} | new
         text = "\n".join([_BEGIN, *(lines[server] for server in sorted(lines)), _END])
-        changed = _written(path, f"{others}{text}\n", foreign_ok=True)
-        if changed:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-            os.fchown(descriptor, who.pw_uid, who.pw_gid)
-            os.fchmod(descriptor, 0o600)
-            os.close(descriptor)
-        return changed
+        return _written(path, f"{others}{text}\n", who)
+
+
+def _make_directory(path: str, who: pwd.struct_passwd) -> None:
+    """Make a directory that a user owns, by one rename."""
+    new = path + tree.UNFINISHED
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(new)
+    os.mkdir(new, 0o700)
+    os.chown(new, who.pw_uid, who.pw_gid)
+    os.rename(new, path)
 
 
 @contextlib.contextmanager
@@ -183,8 +200,21 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _written(path: str, text: str, foreign_ok: bool = False) -> bool:
+def _written(path: str, text: str, who: pwd.struct_passwd | None = None) -> bool:
+    """Write a file by one rename, and return whether it was another one.
+
+    who
+        Whose file it is, with others' lines in it: only that user may read it.
+    """
+
+    def give(new: str) -> None:
+        if who is not None:
+            descriptor = os.open(new, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            os.fchown(descriptor, who.pw_uid, who.pw_gid)
+            os.fchmod(descriptor, 0o600)
+            os.close(descriptor)
+
     files: dict[str, tree.Content] = {path: text.encode(errors="surrogateescape")}
-    difference = tree.compare(files, foreign_ok=files if foreign_ok else ())
-    tree.apply(difference, files)
+    difference = tree.compare(files, foreign_ok=files if who is not None else ())
+    tree.apply(difference, files, check=give)
     return bool(difference)

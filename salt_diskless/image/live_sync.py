@@ -207,13 +207,22 @@ def freeze(image: Image, files: squashfs.Wanted = frozenset()) -> Synced:
                 f"diskless:images:{image.name}: found a change of {current.name} in place that was "
                 "not finished; finish it first (salt-call diskless_image.sync live=True)"
             )
-        tree = staging.directory(image)
-        if os.path.lexists(tree):
-            shutil.rmtree(tree)
-        staging.copied(current.path, tree)
-        frozen = replace(current, changed_live=None, published_at=None, bytes_sent=0, squashfs=None)
-        name = staging.become_version(image, frozen, current).name
+        newest = latest(image)
+        if newest and newest.published_at is None and newest.listing == current.listing:
+            name = newest.name  # It is the copy of a freeze that was killed.
+        else:
+            name = _frozen(image, current)
         squashfs.have(image, find(image, name), files)
         publish(image, name)
     why = f"{current.name} as it was changed in place"
     return Synced(current.name, name, True, why, current.findings or {})
+
+
+def _frozen(image: Image, current: Version) -> str:
+    """Make a version that shares every file with the published one, and return its name."""
+    tree = staging.directory(image)
+    if os.path.lexists(tree):
+        shutil.rmtree(tree)
+    staging.copied(current.path, tree)
+    frozen = replace(current, changed_live=None, published_at=None, bytes_sent=0, squashfs=None)
+    return staging.become_version(image, frozen, current).name

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from salt_diskless.cluster import DisklessError, Image, Node
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.image import live, running, squashfs
-from salt_diskless.image.versions import changing, forget, published, versions
+from salt_diskless.image.versions import changing, forget, incomplete, published, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ def prune(image: Image, nodes: Iterable[Node], keep: int, *, test: bool = False)
     test
         Touch nothing.
 
-    Killed anywhere, it leaves nothing that counts as a version; the next sync makes use of it.
+    Killed anywhere, it leaves nothing that counts as a version. The next prune removes the trees
+    that it left; a sync that comes before that makes use of one.
     """
     if keep < 1:
         raise DisklessError(f"keep: found {keep}; give how many of the newest versions stay")
@@ -41,8 +42,9 @@ def prune(image: Image, nodes: Iterable[Node], keep: int, *, test: bool = False)
         removed = tuple(name for name in there if name not in reasons)
         for name in () if test else removed:
             forget(image, name)
-            shutil.rmtree(f"{image.location}/versions/{name}")
         if not test:
+            for name in incomplete(image):
+                shutil.rmtree(f"{image.location}/versions/{name}")
             live.tidy(image)
             squashfs.tidy(image)
     return Pruned(removed, {name: reasons[name] for name in there if name in reasons})

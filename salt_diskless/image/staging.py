@@ -22,13 +22,12 @@ from salt_diskless.image.packages import packages
 from salt_diskless.image.rsync import Difference
 from salt_diskless.image.sources import place
 from salt_diskless.image.versions import (
-    NAME,
     Served,
     Version,
     describe,
     describe_packages,
+    incomplete,
     next_name,
-    versions,
 )
 
 
@@ -116,18 +115,12 @@ def drop_incomplete(image: Image) -> None:
     unpacked or made is not worth more than its source."""
     if os.path.lexists(place(image)):
         shutil.rmtree(place(image))
-    complete = {version.name for version in versions(image)}
-    try:
-        names = list(filter(NAME.fullmatch, os.listdir(f"{image.location}/versions")))
-    except FileNotFoundError:
-        return
     staging = directory(image)
-    for name in names:
-        if name not in complete:
-            if os.path.lexists(staging):
-                shutil.rmtree(f"{image.location}/versions/{name}")
-            else:
-                os.rename(f"{image.location}/versions/{name}", staging)
+    for name in incomplete(image):
+        if os.path.lexists(staging):
+            shutil.rmtree(f"{image.location}/versions/{name}")
+        else:
+            os.rename(f"{image.location}/versions/{name}", staging)
 
 
 _MADE = (*identity.VOLATILE, identity.LOGS)

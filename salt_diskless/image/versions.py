@@ -111,6 +111,14 @@ def versions(image: Image) -> tuple[Version, ...]:
     return tuple(_found(image))
 
 
+def incomplete(image: Image) -> list[str]:
+    """Return the names of trees that a killed sync or prune left without metadata: they are no
+    versions."""
+    complete = {version.name for version in versions(image)}
+    names = filter(NAME.fullmatch, _entries(f"{image.location}/versions"))
+    return [name for name in names if name not in complete]
+
+
 def published(image: Image) -> Version | None:
     """Return the version that nodes boot, or None."""
     try:
@@ -196,14 +204,20 @@ def publish(image: Image, name: str) -> None:
 
     Raises :class:`DisklessError` when there is no such version.
     """
-    version = find(image, name)
+    find(image, name)
     new = f"{image.location}/root.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new)
     os.symlink(f"versions/{name}", new)
     os.rename(new, f"{image.location}/root")
-    if version.published_at is None:
-        describe(image, replace(version, published_at=time.time()))
+    _note_published(image)
+
+
+def _note_published(image: Image) -> None:
+    """Write into the metadata of the published version that it was published."""
+    current = published(image)
+    if current is not None and current.published_at is None:
+        describe(image, replace(current, published_at=time.time()))
 
 
 def before(image: Image) -> Version:
@@ -254,7 +268,8 @@ def order(name: str) -> tuple[str, int]:
 
 def tidy(image: Image) -> None:
     """Remove what a killed run left beside the versions: half-written metadata, lists of packages
-    of no version, and a link that was not renamed; the caller holds the image's lock."""
+    of no version, and a link that was not renamed. Complete the metadata of a version that was
+    published right before the kill. The caller holds the image's lock."""
     directory = f"{image.location}/metadata"
     names = _entries(directory)
     for name in names:
@@ -263,6 +278,8 @@ def tidy(image: Image) -> None:
             os.unlink(f"{directory}/{name}")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{image.location}/root.new")
+    with contextlib.suppress(OSError):  # On a full disk a prune has to work.
+        _note_published(image)
 
 
 def _entries(directory: str) -> list[str]:

@@ -100,7 +100,8 @@ def sync(
         if test and result.new is None:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
         done[image.name] = _result(result, told["roots"])
-    if live and not test and any(result["changed"] for result in done.values()):
+    if live and not test:
+        # Also where nothing has changed: a killed call may have left the loader's files behind.
         __salt__["diskless_tftp.apply"]()
     return done
 
@@ -367,8 +368,8 @@ def freeze(name: str) -> dict[str, Any]:
     """
     (image,) = _images(name)
     frozen = freezing(image, squashfs.wanted(adapter.site(__pillar__, __opts__), image))
-    if frozen.changed:
-        __salt__["diskless_tftp.apply"]()
+    # Also where nothing has changed: a killed call may have left the loader's files behind.
+    __salt__["diskless_tftp.apply"]()
     return _result(frozen, needs.roots_of(adapter.site(__pillar__, __opts__), image))
 
 

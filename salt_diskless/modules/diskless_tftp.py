@@ -91,6 +91,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
             runs.take_turn(__context__, difference)
             tftp.keep_originals(plan, difference, names)
             tree.apply(difference, plan.files, own_below=tftp.directory(names))
+            tftp.remove_empty(names)
         return changes
 
 

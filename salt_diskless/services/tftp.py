@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -186,6 +187,15 @@ def clean_plan(platform: Platform) -> Plan:
     stale += [answers.path(platform, mac) for mac, _ in answers.given(platform)]
     stale += [platform.tftp_unit] if platform.tftp_unit else []
     return Plan({}, tuple(stale), tuple(_image_files(directory)))
+
+
+def remove_empty(platform: Platform) -> None:
+    """Remove the empty directories that a killed run left where kernels were."""
+    others = {f"{platform.tftp_root}/{path}" for path in (pxelinux.CONFIG, pxelinux.REGISTRY)}
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(directory(platform)):
+            if entry.is_dir(follow_symlinks=False) and entry.path not in others:
+                tree.remove_empty(entry.path)
 
 
 def _written_for(path: str) -> str | None:

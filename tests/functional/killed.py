@@ -8,6 +8,7 @@ import itertools
 import os
 import pathlib
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
+from salt_diskless import command
 from salt_diskless.state import originals
 
 #: What changes a disk, or has another program do something: Python's audit events (sys.audit).
@@ -132,7 +134,7 @@ class Saved:
 
     @staticmethod
     def _copy(source: str, target: str) -> None:
-        command = ["rsync", "-aHX", "--delete", f"{source}/", f"{target}/"]
+        command = ["rsync", "-aHX", "--modify-window=-1", "--delete", f"{source}/", f"{target}/"]
         subprocess.run(command, check=True)
 
 
@@ -202,3 +204,55 @@ class Systemd:
     def end(self) -> None:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             os.kill(int((self.room / "pid").read_text()), signal.SIGTERM)
+
+
+#: System calls by which a program changes a disk, or starts another one.
+_CALLS = (
+    "write,pwrite64,copy_file_range,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,"
+    "link,linkat,symlink,symlinkat,ftruncate,chmod,fchmod,fchmodat,mount,execve,sendto"
+)
+#: What stands in for a program: it works until the call that it is killed at, or that fails.
+_TRACED = """#!/bin/sh
+strace -f -qq -o "{log}" -e trace={calls} -e inject={calls}:{what} -- {program} "$@"
+code=$?
+if grep -q -e "killed by SIGKILL" -e INJECTED "{log}"; then
+	: >"{log}.done"
+	[ -z "{with_caller}" ] || kill -9 $PPID
+fi
+exit $code
+"""
+
+
+class Traced:
+    """Programs that are killed, or fail, at one of their system calls (strace(1))."""
+
+    def __init__(self, room: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+        self._room = room
+        room.mkdir()
+        monkeypatch.setattr(command, "_PATH", f"{room}:{command._PATH}")
+
+    @contextlib.contextmanager
+    def program(self, name: str, what: str, *, with_caller: bool = False) -> Iterator[pathlib.Path]:
+        """Have a program killed or fail; yield the path of what is there when it was.
+
+        what
+            ``signal=KILL:when=N``, or ``error=ENOSPC:when=N+``.
+        with_caller
+            Whether who called it is killed right after it.
+        """
+        log, script = self._room / f"{name}.log", self._room / name
+        done = self._room / f"{name}.log.done"
+        done.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+        real = shutil.which(name)
+        assert real is not None
+        script.write_text(
+            _TRACED.format(
+                log=log, calls=_CALLS, what=what, program=real, with_caller=with_caller or ""
+            )
+        )
+        script.chmod(0o755)
+        try:
+            yield done
+        finally:
+            script.unlink()
