@@ -18,9 +18,9 @@ from salt_diskless.image.patterns import matching
 VOLATILE = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp")
 
 
-#: What programs still use as names of directories below /run, to where a link there leads. Nodes
-#: whose root is read-only could write nothing into a directory of that name.
-RUNTIME = {"/var/run": "/run", "/var/lock": "/run/lock"}
+#: What programs still use as names of what a node has at run time, to where a link there leads.
+#: Nodes whose root is read-only could write nothing into a directory or file of that name.
+RUNTIME = {"/var/run": "/run", "/var/lock": "/run/lock", "/etc/mtab": "/proc/self/mounts"}
 
 #: Left out below a directory that is kept with its subdirectories: files only.
 LOGS = "/var/log"

@@ -6,6 +6,7 @@ where nothing works without the directory, or replaced where a node mounts somet
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable
 
@@ -81,12 +82,13 @@ def settle(root: Tree) -> list[str]:
     if root.status("/var/log") is None:
         root.make_directory("/var/log")
     for path, leads_to in identity.RUNTIME.items():
-        status = root.status(path)
-        if status is not None and stat.S_ISDIR(status.st_mode):
-            notes.append(
-                f"{path} is a directory in the golden root; nodes have a link to {leads_to} there, "
-                "where their programs can write"
-            )
+        what = _not_runtime(root, path, leads_to)
+        if what is not None:
+            if what:
+                notes.append(
+                    f"{path} is {what} in the golden root; nodes have a link to {leads_to} there, "
+                    "since nothing could be written to it on a root that is read-only"
+                )
             root.remove(path)
             root.symlink(leads_to, path)
     for path in _NAMED:
@@ -96,3 +98,20 @@ def settle(root: Tree) -> list[str]:
                 f"{path} is a link to {target}, which the golden root does not have; it is kept"
             )
     return notes
+
+
+def _not_runtime(root: Tree, path: str, leads_to: str) -> str | None:
+    """Return what a path is instead of a link to what a node has at run time, or None where it is
+    such a link. It is empty for a path that does not exist."""
+    status = root.status(path)
+    if status is None:
+        return ""
+    target = root.link(path)
+    if target is None:
+        return "a directory" if stat.S_ISDIR(status.st_mode) else "a file"
+    if os.path.normpath(os.path.join(os.path.dirname(path), target)).lstrip("/") in (
+        leads_to.lstrip("/"),
+        leads_to.replace("/self/", "/").lstrip("/"),
+    ):
+        return None
+    return f"a link to {target}"

@@ -239,23 +239,49 @@ def test_a_boot_directory_behind_a_link_inside_works(salt_call, pillar, location
     assert salt_call(pillar).state("diskless_image.synced").changes == {}
 
 
-@pytest.mark.parametrize("name", ["var/run", "var/lock"])
-def test_a_directory_that_should_be_below_run_becomes_a_link(
-    salt_call, pillar, location, golden, name
+RUNTIME = {"var/run": "/run", "var/lock": "/run/lock", "etc/mtab": "/proc/self/mounts"}
+
+
+@pytest.mark.parametrize("what", ["a directory", "a file", "a link to /data/run", "a link to run"])
+@pytest.mark.parametrize("name", RUNTIME)
+def test_what_nodes_have_at_run_time_becomes_a_link(
+    salt_call, pillar, location, golden, name, what
 ):
     """A node with a root that is read-only could write no pid file there."""
-    (golden / name / "daemon").mkdir(parents=True)
-    (golden / name / "daemon/pid").write_text("1\n")
+    if what == "a directory":
+        (golden / name / "daemon").mkdir(parents=True)
+        (golden / name / "daemon/pid").write_text("1\n")
+    elif what == "a file":
+        (golden / name).write_text("of the golden node\n")
+    else:
+        (golden / name).symlink_to(what.removeprefix("a link to "))
     ret = salt_call(pillar).state("diskless_image.synced")
     assert ret.result is True, ret.comment
-    leads_to = {"var/run": "/run", "var/lock": "/run/lock"}[name]
-    assert os.readlink(location / "root" / name) == leads_to
-    assert f"/{name} is a directory in the golden root; nodes have a link" in ret.comment
-    (golden / name / "daemon/pid").write_text("another\n")
+    assert os.readlink(location / "root" / name) == RUNTIME[name]
+    assert f"/{name} is {what} in the golden root; nodes have a link" in ret.comment
+    if what == "a directory":
+        (golden / name / "daemon/pid").write_text("another\n")
     assert salt_call(pillar).state("diskless_image.synced").changes == {}
     (golden / "etc/new").write_text("new")
     assert salt_call(pillar).state("diskless_image.synced").changes
-    assert os.readlink(location / "root" / name) == leads_to
+    assert os.readlink(location / "root" / name) == RUNTIME[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("var/run", "/run"), ("var/run", "../run"), ("var/lock", "../run/lock")),
+        *(("etc/mtab", "/proc/mounts"), ("etc/mtab", "../proc/self/mounts"), ("var/run", None)),
+        *(("etc/mtab", None), ("var/lock", None)),
+    ],
+)
+def test_a_right_link_at_run_time_stays(salt_call, pillar, location, golden, name, text):
+    if text is not None:
+        (golden / name).symlink_to(text)
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True and "nodes have a link" not in ret.comment
+    assert os.readlink(location / "root" / name) == (text or RUNTIME[name])
+    assert salt_call(pillar).state("diskless_image.synced").changes == {}
 
 
 def test_a_link_that_became_a_directory_shares_nothing_of_the_server(
