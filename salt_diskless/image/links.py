@@ -82,12 +82,12 @@ def settle(root: Tree) -> list[str]:
     if root.status("/var/log") is None:
         root.make_directory("/var/log")
     for path, leads_to in identity.RUNTIME.items():
-        what = _not_runtime(root, path, leads_to)
-        if what is not None:
-            if what:
+        instead = _not_runtime(root, path, leads_to)
+        if instead is not None:
+            if instead:
                 notes.append(
-                    f"{path} is {what} in the golden root; nodes have a link to {leads_to} there, "
-                    "since nothing could be written to it on a root that is read-only"
+                    f"{path} is {instead} in the golden root; nodes have a link to {leads_to} "
+                    "there, since nothing could be written to it on a root that is read-only"
                 )
             root.remove(path)
             root.symlink(leads_to, path)

@@ -379,3 +379,46 @@ def test_units_for_disks_are_named(salt_call, pillar, golden, location, name, wh
     pillar["images"]["tiny"]["scrub"] = [path]
     assert named(sync(salt_call(pillar)), "units of systemd") == []
     assert not (root(location) / path[1:]).exists()
+
+
+def test_a_live_sync_takes_mounts_and_names_what_it_leaves_out(
+    salt_call, pillar, location, golden, mounted
+):
+    mounted("/var/lib", "state")
+    mounted("/scratch")
+    pillar["images"]["tiny"]["live"] = True
+    first = sync(salt_call(pillar))
+    tree = root(location)
+    put(golden, "/var/lib/state", "changed\n")
+    put(golden, "/etc/wireguard/wg0.conf")
+    put(golden, "/etc/munge/munge.key", "secret\n")
+    put(golden, "/etc/fstab", FSTAB)
+    call = salt_call(pillar)
+    result = call.modules["diskless_image.sync"]("tiny", live=True)["tiny"]
+    assert root(location) == tree and result["changed"] is True
+    assert (tree / "var/lib/state").read_text() == "changed\n"
+    assert named(first, "taken too") == named(result, "taken too") == ["/var/lib"]
+    assert named(result, "mounted in the source, left out") == ["/scratch"]
+    assert list((tree / "scratch").iterdir()) == []
+    assert named(result, "private keys and passwords") == ["/etc/wireguard/wg0.conf"]
+    assert not (tree / "etc/wireguard/wg0.conf").exists()
+    assert named(result, "secrets that nodes share") == ["/etc/munge/munge.key"]
+    assert len(named(result, "fstab")) == 2
+    again = call.modules["diskless_image.sync"]("tiny", live=True)["tiny"]
+    assert again["changed"] is False and again["notes"] == result["notes"]
+    assert call.modules["diskless_image.show"]("tiny")["notes"] == result["notes"]
+    assert sync(call)["changed"] is False
+
+
+def test_a_live_sync_refuses_a_remote_file_system_of_the_system(
+    salt_call, pillar, location, golden, mounted, monkeypatch
+):
+    pillar["images"]["tiny"]["live"] = True
+    sync(salt_call(pillar))
+    tree = root(location)
+    mounted("/usr/share/x")
+    types = {"/usr/share/x": "nfs4"}
+    monkeypatch.setattr("salt_diskless.image.mounts.here", lambda _: types)
+    with pytest.raises(CommandExecutionError, match=r"found /usr/share/x \(nfs4\) mounted"):
+        salt_call(pillar).modules["diskless_image.sync"]("tiny", live=True)
+    assert root(location) == tree and not (tree / "usr/share/x/file").exists()
