@@ -101,10 +101,10 @@ class Names:
 
     def add(self, name: str, owner: str) -> tuple[str, str] | None:
         """Add a name, and return the name and the owner of one that was alike, or None."""
-        lower, bare = name.lower(), short(name)
-        other = self._full.get(lower) or self._full.get(bare)
-        if other is None and lower == bare:
-            other = self._short.get(bare)
-        self._full.setdefault(lower, (name, owner))
-        self._short.setdefault(bare, (name, owner))
+        lower = name.lower()
+        bare = lower.partition(".")[0]
+        other = self._full.get(lower) or (self._short if lower == bare else self._full).get(bare)
+        new = (name, owner)
+        self._full.setdefault(lower, new)
+        self._short.setdefault(bare, new)
         return other

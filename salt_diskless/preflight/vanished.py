@@ -7,7 +7,8 @@ import functools
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from netaddr import IPAddress
 
@@ -23,10 +24,10 @@ _RIGHT = (
     "{right}; if they are to go, set diskless:allow_no_nodes: true, apply, and remove that key "
     "again"
 )
-#: A node's name, and its address or the location of its image.
-_Pairs = tuple[tuple[str, str], ...]
-_Parse = Callable[[bytes], _Pairs]
-_SNAPSHOT = re.compile(rb"^(?P<location>/\S*)/snapshot/(?P<name>[^\s/]+) ", re.MULTILINE)
+_T = TypeVar("_T")
+_HOST_NAME = re.compile(rb"^host (\S+) \{$", re.MULTILINE)
+_SNAPSHOT_NAME = re.compile(rb"/snapshot/([^\s/]+) ")
+_SNAPSHOT = re.compile(rb"^(/\S*)/snapshot/([^\s/]+) ", re.MULTILINE)
 
 
 def problems(cluster: Cluster, site: Site, platform: Platform) -> Iterator[Problem]:
@@ -34,12 +35,13 @@ def problems(cluster: Cluster, site: Site, platform: Platform) -> Iterator[Probl
     server; a network or an image that the pillar has no more; the registry."""
     if cluster.allow_no_nodes:
         return
-    served = _of_file(platform.dhcp_config, _hosts)
-    exported = _of_file(platform.exports_file, _exports)
-    every = {*(name for name, _ in served), *(name for name, _ in exported)}
-    gone = every - {*cluster.nodes}
+    every = {*_of_file(platform.dhcp_config, _host_names)}
+    every |= {*_of_file(platform.exports_file, _exported_names)}
+    gone = {name.decode() for name in every - {name.encode() for name in cluster.nodes}}
     if not gone:
         return
+    served = _of_file(platform.dhcp_config, _hosts)
+    exported = _of_file(platform.exports_file, _exports)
     if not site.nodes:
         yield _problem("diskless:nodes", gone, "no node of this boot server", "list them")
         return
@@ -85,7 +87,7 @@ def _images(
             yield _problem("diskless:images", names, lacks, "list it and them")
 
 
-def _of_file(path: str, parse: _Parse) -> _Pairs:
+def _of_file(path: str, parse: Callable[[bytes], Sequence[_T]]) -> Sequence[_T]:
     """Return what ``parse`` finds in a file of the project; nothing in anybody else's. A file that
     has not changed is parsed once."""
     try:
@@ -98,18 +100,27 @@ def _of_file(path: str, parse: _Parse) -> _Pairs:
 
 
 @functools.lru_cache(maxsize=8)
-def _parsed(path: str, parse: _Parse, _status: tuple[int, int, int]) -> _Pairs:
+def _parsed(
+    path: str, parse: Callable[[bytes], Sequence[Any]], _status: tuple[int, int, int]
+) -> Sequence[Any]:
     data = tree.read(path) or b""
     return parse(data) if tree.is_marked(data) else ()
 
 
-def _hosts(config: bytes) -> _Pairs:
+def _host_names(config: bytes) -> Sequence[bytes]:
+    """Return the name of each host of dhcpd's configuration: mostly nothing more is needed."""
+    return _HOST_NAME.findall(config)
+
+
+def _exported_names(text: bytes) -> Sequence[bytes]:
+    return _SNAPSHOT_NAME.findall(text)
+
+
+def _hosts(config: bytes) -> Sequence[tuple[str, str]]:
     """Return name and address of each host of dhcpd's configuration."""
-    return tuple((name, ip) for name, (_, ip) in dhcpd.hosts(config).items())
+    return [(name, ip) for name, (_, ip) in dhcpd.hosts(config).items()]
 
 
-def _exports(text: bytes) -> _Pairs:
+def _exports(text: bytes) -> Sequence[tuple[str, str]]:
     """Return name and image location of each node in a file of exports."""
-    return tuple(
-        (match["name"].decode(), match["location"].decode()) for match in _SNAPSHOT.finditer(text)
-    )
+    return [(name.decode(), location.decode()) for location, name in _SNAPSHOT.findall(text)]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Iterable
-
-from salt_diskless.disk import status_untrusted
 
 #: Beside the snapshots, where no node reaches.
 NAME = ".lists"
@@ -60,5 +60,13 @@ class Known:
 
 
 def _signature(path: str) -> Signature:
-    status = status_untrusted(path)
-    return (status.st_ino, status.st_size, status.st_ctime_ns) if status else (0, 0, 0)
+    """Return what tells a file from every other one, and from itself before a change. Nothing is
+    opened, since this is done for each node: where a node makes the list's directory a link between
+    the two calls, the signature is another file's, and no list has that one."""
+    try:
+        if not stat.S_ISDIR(os.lstat(os.path.dirname(path)).st_mode):
+            return (0, 0, 0)
+        status = os.lstat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_ino, status.st_size, status.st_ctime_ns)
