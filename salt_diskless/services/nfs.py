@@ -14,7 +14,7 @@ from salt_diskless import swapfiles, tree, unfinished
 from salt_diskless.boot import exports as text
 from salt_diskless.boot.exports import Export
 from salt_diskless.cluster import DisklessError, Site
-from salt_diskless.cluster.ranges import fold
+from salt_diskless.cluster.ranges import fold, fold_addresses
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
 from salt_diskless.services import exportfs
@@ -291,12 +291,17 @@ def folded(change: tree.Difference, drift: Drift) -> dict[str, object]:
 
 
 def _fold_exports(pairs: tuple[tuple[str, str], ...]) -> list[str]:
+    """Return a line for each directory of nodes, and for each path that all nodes mount, with its
+    clients as ranges: nodes at scattered addresses are a network each."""
     directories: dict[str, list[str]] = {}
-    lines = []
+    clients: dict[str, list[str]] = {}
     for path, client in pairs:
         directory, _, name = path.rpartition("/")
         if name == "versions":
-            lines.append(f"{path} {client}")
+            clients.setdefault(path, []).append(client)
         else:
             directories.setdefault(directory, []).append(name)
-    return [*lines, *(f"{place}/{fold(names)}" for place, names in directories.items())]
+    return [
+        *(f"{path} {fold_addresses(addresses)}" for path, addresses in clients.items()),
+        *(f"{directory}/{fold(names)}" for directory, names in directories.items()),
+    ]

@@ -64,6 +64,21 @@ def test_what_differs_has_a_line_of_its_own(rack, served):
     assert rack["diskless_node.waiting"]() == {}
 
 
+@pytest.mark.parametrize("test", [True, False])
+def test_what_a_state_changes_for_many_nodes_is_short(salt_call, served, test):
+    for n in range(1, 61):
+        served["nodes"][f"io{n}"] = {
+            # Each address is a network of its own for exportfs.
+            **{"mac": f"52:54:00:78:00:{n:02x}", "ip": f"10.77.0.{2 * n + 99}"},
+            "profile": "compute",
+        }
+    changes = apply(salt_call, served, test=test)
+    for name, change in changes.items():
+        lines = yaml.safe_dump(change, width=10_000).splitlines()
+        assert len(lines) <= 10 and "io[1-60]" in " ".join(lines), (name, lines)
+    assert {*changes} >= {f"diskless_{name}.managed" for name in ("snapshot", "tftp", "nfs")}
+
+
 def test_addresses_and_exports_are_folded():
     assert (
         fold_addresses(["10.0.0.2", "10.0.0.1", "10.0.0.4", "x"]) == "10.0.0.1-10.0.0.2,10.0.0.4,x"
