@@ -68,6 +68,44 @@ def test_the_user_who_logged_in_at_the_api(runner, master, told, store):
     assert by(runner, "node014") == ("operator", "api")
 
 
+ORCHESTRATION = """
+node of an orchestration:
+  salt.runner:
+    - name: diskless.accept
+    - machines: "{mac}"
+    - m_name: {name}
+    - profile: compute
+"""
+
+
+def test_an_orchestration_is_its_users(runner, master, installed, told, store):
+    environ = {**os.environ, "PYTHONPATH": str(installed), "SUDO_USER": "alice"}
+    sudo = master.salt_run_cli(timeout=300, environ=environ).run
+    text = ORCHESTRATION.format(mac=mac(6), name="node016").replace("m_name", "kwarg")
+    text = text.replace("kwarg: node016", "kwarg: {name: node016}")
+    with master.state_tree.base.temp_file("decides.sls", text):
+        done = sudo("state.orchestrate", "decides")
+    assert done.returncode == 0, done.stdout
+    assert by(runner, "node016") == ("sudo_alice", "salt-run")
+
+
+def test_each_command_is_recorded(runner, master, installed, told, store, tmp_path):
+    environ = {**os.environ, "PYTHONPATH": str(installed), "SUDO_USER": "alice"}
+    sudo = master.salt_run_cli(timeout=300, environ=environ).run
+    assert sudo("diskless.accept", mac(1), "node011", "profile=compute").returncode == 0
+    assert sudo("diskless.replace", "node011", mac(2)).returncode == 0
+    assert by(runner, "node011") == ("sudo_alice", "salt-run")
+    csv = tmp_path / "nodes.csv"
+    csv.write_text(f"name,mac,ip\nnode012,{mac(3)},10.77.0.52\nnode013,,10.77.0.53\n")
+    assert sudo("diskless.import", str(csv), "profile=compute", "test=False").returncode == 0
+    for name in ("node012", "node013"):
+        assert by(runner, name) == ("sudo_alice", "salt-run")
+    assert sudo("diskless.forget", "node012").returncode == 0
+    assert sudo("diskless.register", mac(3)).returncode == 0
+    (one,) = runner("diskless.pending", "full=True").data
+    assert (one["before"]["decision"], one["before"]["by"]) == ("forgotten", "sudo_alice")
+
+
 def test_a_rule_by_way_of_the_reactor(runner, seen, machines, told, site, store):
     site({"rules": {"rack7": {"prefixes": ["52:54:00"], "nodes": "node[021-029]"}}})
     seen(5, serial="S5")

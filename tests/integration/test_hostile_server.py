@@ -213,3 +213,13 @@ def test_a_wrong_answer_is_an_error_and_no_traceback(hostile, site, store, runne
     done = runner("diskless.forget", "node007")
     assert "it is to be a mapping" in done.data["servers"][MINION]["problem"]
     assert "Traceback" not in done.stdout
+
+
+def test_no_machine_becomes_a_node_under_the_masters_id(hostile, site, store, runner, master):
+    before = keys_of(master)
+    name = master.config["id"].removesuffix("_master")
+    done = runner("diskless.accept", mac(6), name, "profile=compute")
+    assert done.returncode != 0
+    assert "the minion id of a boot server, a golden machine or a master" in done.stdout
+    assert keys_of(master) == before
+    assert "registered" not in runner("diskless.nodes", "ask=False").data
