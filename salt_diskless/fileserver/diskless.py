@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 import salt.utils.files
 import salt.utils.hashutils
-import salt.utils.path
 
 from salt_diskless.cluster.errors import shown
 
@@ -89,18 +88,15 @@ def _only() -> frozenset[str] | None:
 
 def _is_served(saltenv: object) -> bool:
     only = _only()
-    return only is None or saltenv in only
+    return only is None or (isinstance(saltenv, str) and saltenv in only)
 
 
 def find_file(path: str, saltenv: str = "base", **kwargs: Any) -> dict[str, Any]:
     """Return where ``path`` (relative) is, as ``{"path": absolute, "rel": path}``, or empty."""
-    full = os.path.join(_root(), path)
-    if (
-        not _is_served(saltenv)
-        or not salt.utils.path.safe_path(full, _root())
-        or not os.path.isfile(full)
-    ):
+    # Nothing else has a path: not what is above the root, and no absolute path.
+    if not _is_served(saltenv) or path not in _files():
         return {"path": "", "rel": ""}
+    full = os.path.join(_root(), path)
     status = os.stat(full)
     return {"path": full, "rel": path, "stat": list(status)}
 
@@ -124,7 +120,7 @@ def file_hash(load: dict[str, Any], fnd: dict[str, Any]) -> dict[str, str]:
 
 def file_list(load: dict[str, Any]) -> list[str]:
     """Return every file, relative."""
-    prefix = load.get("prefix", "").strip("/")
+    prefix = str(load.get("prefix") or "").strip("/")
     served = _files() if _is_served(load.get("saltenv", "base")) else []
     return [name for name in served if name.startswith(prefix)]
 

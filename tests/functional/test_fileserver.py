@@ -65,3 +65,24 @@ def test_a_wrong_setting_is_named(server, given):
     assert "diskless.envs" not in files.servers
     said = files.servers.missing_fun_string("diskless.envs")
     assert "diskless_saltenvs: found" in said and "give a list of environments" in said
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/passwd", "../../../../etc/passwd", "diskless/../../setup.cfg", "diskless", ""),
+        *("diskless/./init.sls", "diskless//init.sls", "diskless/init.sls\0", "x" * 5000, "."),
+        *(7, None, ["diskless/init.sls"]),
+    ],
+)
+def test_the_backend_serves_only_what_it_lists(server, path):
+    """Whatever Salt has checked before: the backend itself has no other file."""
+    find = server().servers["diskless.find_file"]
+    for saltenv in ("base", "prod", None, ["base"], 7):
+        assert find(path, saltenv) == {"path": "", "rel": ""}
+
+
+def test_each_file_that_is_listed_is_served(server):
+    files = server()
+    for path in files.servers["diskless.file_list"]({"saltenv": "prod", "prefix": None}):
+        assert files.find_file(path, "prod")["rel"] == path
