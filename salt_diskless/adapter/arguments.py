@@ -49,9 +49,9 @@ def check(name: str, value: Any, wanted: Any) -> None:
     if Any in choices or object in choices:
         return
     for choice in choices:
-        if _is_one(name, value, choice):
+        if _has_type(name, value, choice):
             return
-    raise DisklessError(f"{name}: found {_found(value)}; give {_right(name, value, choices)}")
+    raise DisklessError(f"{name}: found {_described(value)}; give {_right(name, value, choices)}")
 
 
 @functools.lru_cache(maxsize=256)
@@ -66,23 +66,23 @@ def _choices(wanted: Any) -> tuple[Any, ...]:
     return (wanted,)
 
 
-def _is_one(name: str, value: Any, wanted: Any) -> bool:
+def _has_type(name: str, value: Any, wanted: Any) -> bool:
     """Return whether a value is of a type; a text or an item that is wrong raises."""
     origin = typing.get_origin(wanted) or wanted
     if origin in _LISTS:
         if not isinstance(value, list | tuple):
             return False
         (item,) = typing.get_args(wanted) or (Any,)
-        for one in value:
-            _check_item(name, one, item)
+        for part in value:
+            _check_item(name, part, item)
         return True
     if origin in _MAPPINGS:
         if not isinstance(value, Mapping):
             return False
         key, item = typing.get_args(wanted) or (Any, Any)
-        for one in value:
-            _check_item(name, one, key)
-            _check_item(f"{name}:{one}", value[one], item)
+        for part in value:
+            _check_item(name, part, key)
+            _check_item(f"{name}:{part}", value[part], item)
         return True
     if origin is str and isinstance(value, str):
         _check_text(name, value, "")
@@ -111,7 +111,7 @@ def _check_text(name: str, text: str, allowed: str) -> None:
         raise DisklessError(f"{name}: found {shown(text)}; give text without control characters")
 
 
-def _found(value: Any) -> str:
+def _described(value: Any) -> str:
     for kind, noun in _KINDS:
         if isinstance(value, kind):
             return f"{shown(value)}, {noun} that YAML made of it"

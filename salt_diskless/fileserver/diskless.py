@@ -73,9 +73,9 @@ def envs() -> list[str]:
     if only is not None:
         return sorted(only)
     roots = [__opts__.get(key) for key in ("file_roots", "pillar_roots")]
-    found = {name for root in roots if isinstance(root, Mapping) for name in root}
-    found |= {__opts__.get(key) for key in ("saltenv", "state_top_saltenv", "default_top")}
-    return sorted({"base", *(str(name) for name in found if name and name != "__env__")})
+    names = {name for root in roots if isinstance(root, Mapping) for name in root}
+    names |= {__opts__.get(key) for key in ("saltenv", "state_top_saltenv", "default_top")}
+    return sorted({"base", *(str(name) for name in names if name and name != "__env__")})
 
 
 def _only() -> frozenset[str] | None:
@@ -127,8 +127,8 @@ def file_list(load: dict[str, Any]) -> list[str]:
 
 def dir_list(load: dict[str, Any]) -> list[str]:
     """Return every directory, relative."""
-    found: set[str] = set()
+    directories: set[str] = set()
     for name in file_list(load):
         while name := os.path.dirname(name):
-            found.add(name)
-    return sorted(found)
+            directories.add(name)
+    return sorted(directories)

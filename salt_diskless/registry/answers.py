@@ -169,13 +169,13 @@ def public_keys(answer: Answer, value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         answer.wrong(value, "it is to be a mapping, node to public key")
         return {}
-    found = {}
+    keys = {}
     for name in answer.believed(value):
         if is_public_key(value[name]):
-            found[name] = value[name]
+            keys[name] = value[name]
         else:
             answer.wrong({name: value[name]}, "it is to be a public key in PEM")
-    return found
+    return keys
 
 
 def boots(answer: Answer, value: object) -> list[dict[str, Any]]:
@@ -184,7 +184,7 @@ def boots(answer: Answer, value: object) -> list[dict[str, Any]]:
     if not isinstance(groups, list | tuple):
         answer.wrong(value, "it is to be a mapping with a list below nodes")
         return []
-    found = []
+    checked_groups = []
     for group in groups:
         checked = _group(group)
         if checked is None:
@@ -192,8 +192,8 @@ def boots(answer: Answer, value: object) -> list[dict[str, Any]]:
             continue
         names = answer.folded(group["nodes"])
         if names:
-            found.append({"nodes": fold(names), **checked})
-    return found
+            checked_groups.append({"nodes": fold(names), **checked})
+    return checked_groups
 
 
 def _group(group: object) -> dict[str, Any] | None:
@@ -253,7 +253,7 @@ def steps(answer: Answer, value: object) -> dict[str, tuple[str, str, float | No
     if not isinstance(value, Mapping):
         answer.wrong(value, "it is to be a mapping, node to its step")
         return {}
-    found = {}
+    progress = {}
     for name in answer.believed(value):
         step = value[name]
         group = _group({"nodes": name, **step, "since": []}) if isinstance(step, Mapping) else None
@@ -261,8 +261,8 @@ def steps(answer: Answer, value: object) -> dict[str, tuple[str, str, float | No
         if group is None or not (since is None or is_time(since)):
             answer.wrong({name: step}, "it is to be a step with stage, version and since")
             continue
-        found[name] = (group["stage"], group.get("version", ""), since)
-    return found
+        progress[name] = (group["stage"], group.get("version", ""), since)
+    return progress
 
 
 def mapping(speaker: str, function: str, value: object) -> Mapping[Any, Any]:
