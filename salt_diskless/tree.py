@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from salt_diskless import unfinished
 from salt_diskless.cluster import DisklessError
+from salt_diskless.command import run
 from salt_diskless.disk import flush, write_all
 from salt_diskless.files import shell_assignments
 
@@ -83,7 +84,7 @@ def read(path: str, about: int = 1 << 14) -> bytes | None:
         How many bytes it is expected to have.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as err:
@@ -212,7 +213,16 @@ def with_values(path: str, values: Mapping[str, str]) -> bytes:
 
 
 def _text(path: str) -> str:
-    return (read(path) or b"").decode(errors="surrogateescape")
+    """Return a file of shell assignments, when a shell can read it."""
+    text = (read(path) or b"").decode(errors="surrogateescape")
+    if not shell_assignments.has_no_commands(text):
+        checked = run(["sh", "-n"], ok=range(256), input=text.encode(errors="replace").decode())
+        if checked.code:
+            what = checked.stderr.strip().removeprefix("sh: ")
+            raise DisklessError(
+                f"{path}: found a syntax error ({what}); mend it: sh -n {path} shows it"
+            )
+    return text
 
 
 @contextlib.contextmanager

@@ -1,58 +1,52 @@
 """Read and change variables in a file of shell assignments, such as ``/etc/default/tftpd-hpa``.
 
-Such a file is sourced by a shell, so the rules are those of the POSIX shell language (XCU 2.2
-"Quoting", 2.3 "Token Recognition", 2.9.1 "Simple Commands"): quotes, comments, continuation lines,
-concatenation, ``export``; of several assignments the last one holds. A change replaces the value of
-that assignment and keeps every other byte.
+Such a file is sourced by a shell, so the rules are those of the POSIX shell language (XCU 2.9.1
+"Simple Commands", 2.14 "Special Built-In Utilities"): of several assignments the last one holds. A
+change replaces the value of that assignment and keeps every other byte. Whatever only a shell can
+evaluate, or two shells evaluate in two ways, has no value here.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from salt_diskless.cluster.errors import DisklessError, shown
+from salt_diskless.files.shell_statements import ASSIGNMENT, Statement, Word, statements
 
-_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
-_BLANK = re.compile(r"(?:[ \t]|\\\n)+")
-_COMMENT = re.compile(r"#[^\n]*")
-_OPERATOR = re.compile(r"&&|\|\||;;&?|;&|<<-?|>>|<&|>&|<>|>\||[\n;&|()<>]")
-_PLAIN = re.compile(r"[^\s'\"\\$`;&|()<>]+")
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 _SAFE = re.compile(r"[A-Za-z0-9 ._+,:=/@%-]*")
-
-#: An expansion that assigns: ``${NAME:=value}``.
+_PLAIN_LINE = re.compile(
+    r"[ \t]*(#.*|[A-Za-z_][A-Za-z0-9_]*=(\"[^\"\\$`]*\"|'[^']*'|[A-Za-z0-9._+,:=/@%-]*)[ \t]*(#.*)?)?\r?"
+)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Expansions that assign: ``${NAME:=value}``, and arithmetic such as ``$((NAME += 1))``.
 _ASSIGNING = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?=")
+_ARITHMETIC = ("$((", "$[")
 
-_OPENERS = frozenset({"if", "case", "for", "while", "until", "select", "{"})
-_CLOSERS = frozenset({"fi", "esac", "done", "}"})
-_BETWEEN = frozenset({"then", "else", "elif", "do", "!"})
+#: POSIX's special built-in utilities: assignments before them stay in some shells.
+_SPECIAL = frozenset(
+    {":", ".", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set"}
+    | {"shift", "source", "times", "trap", "unset"}
+)
 _DECLARING = frozenset({"export", "readonly", "declare", "typeset"})
 #: Commands after which any variable may have another value.
-_MAY_ASSIGN = frozenset({".", "source", "eval", "read", "getopts"})
+_MAY_ASSIGN = frozenset(
+    {".", "source", "eval", "read", "getopts", "printf", "mapfile", "readarray", "let", "wait"}
+    | {"select", "coproc", "command", "builtin", "unalias", "time"}
+)
+#: Commands after which a shell may read no further, or read the rest in another way.
+_MAY_END = frozenset(
+    {"exit", "return", "exec", "trap", "shift", "local", "alias", "enable", "shopt", "function"}
+    | {"break", "continue", "logout"}
+)
+#: Commands that assign to nothing, whatever other files were read.
+_HARMLESS = frozenset({":", "true", "false", "[", "test", "echo"} | _SPECIAL | _DECLARING)
+#: Options of ``set`` that change nothing in what is read here.
+_HARMLESS_OPTIONS = frozenset({"-a", "+a", "--", "+e", "+u"})
 #: The state of every variable that the file has not named so far.
 _OTHERS = ""
-
-
-@dataclass(slots=True)
-class _Word:
-    """A word: where it is, and its parts.
-
-    parts
-        Each is text, or with True the name of a variable.
-    is_unclear
-        Whether it has an expansion that only a shell can evaluate.
-    is_quoted
-        Whether a part is in quotes: then it is no reserved word.
-    """
-
-    begin: int
-    end: int = 0
-    parts: list[tuple[str, bool]] = field(default_factory=list)
-    is_unclear: bool = False
-    is_quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +59,20 @@ class _Value:
         Where the value of its last assignment is in the text; None when nothing can be replaced.
     unclear
         The line because of which only a shell can tell the value.
+    is_fixed
+        Whether no assignment after that line is sure to count.
     """
 
     value: str | None = None
     span: tuple[int, int] | None = None
     unclear: int | None = None
+    is_fixed: bool = False
+
+
+def has_no_commands(text: str) -> bool:
+    """Return True if a file has nothing but comments and assignments of plain values, a line each:
+    then no shell finds a syntax error in it."""
+    return all(map(_PLAIN_LINE.fullmatch, text.split("\n")))
 
 
 def value(text: str, name: str, path: str) -> str | None:
@@ -95,12 +98,19 @@ def with_values(text: str, values: Mapping[str, str], path: str) -> str:
     """Return the file with some variables set, and every other byte as it is. A variable that the
     file does not set, or sets where only a shell can evaluate it, is set at the end.
 
-    Raises :class:`DisklessError` when the file is no shell file, or ends before its end.
+    Raises :class:`DisklessError` when the file is no shell file, or when no assignment at its end
+    would count.
     """
     for name, wanted in values.items():
         current = _evaluate(text, name, path)
         if current.unclear is None and current.value == wanted:
             continue
+        if current.is_fixed and current.unclear is not None:
+            line = text.split("\n")[current.unclear - 1].strip()
+            raise DisklessError(
+                f"{path}, line {current.unclear}: found {shown(line)}, after which no line is sure "
+                f'to set {name}; remove it, or put {name}="{wanted}" before it'
+            )
         if current.span is not None:
             begin, end = current.span
             text = text[:begin] + quoted(wanted) + text[end:]
@@ -121,260 +131,176 @@ def quoted(text: str) -> str:
 
 def _evaluate(text: str, name: str, path: str) -> _Value:
     """Return what the file says of a variable."""
-    variables = {_OTHERS: _Value()}
-    for statement in _statements(text, path):
-        line = text.count("\n", 0, statement.words[0].begin) + 1
-        for word in statement.words:
-            for match in _ASSIGNING.finditer(text, word.begin, word.end):
-                variables[match[1]] = _Value(unclear=line)
-        _assign(statement, text, line, variables)
-        if statement.command == "unset":
-            for word in statement.words[1:]:
-                unclear = None if statement.is_plain else line
-                variables[text[word.begin : word.end]] = _Value(unclear=unclear)
-        elif statement.command in _MAY_ASSIGN:
-            variables = {_OTHERS: _Value(unclear=line)}
-        elif statement.command in ("exit", "return") and statement.is_plain:
+    reading = _Reading(text)
+    for statement in statements(text, path):
+        if not reading.take(statement):
             break
-    return variables.get(name, variables[_OTHERS])
+    return reading.variables.get(name, reading.variables[_OTHERS])
 
 
-def _assign(statement: _Statement, text: str, line: int, variables: dict[str, _Value]) -> None:
-    """Note the assignments of a statement that begins in this line."""
-    for name, word, appends in statement.assignments(text):
-        if not statement.is_plain or appends:
-            variables[name] = _Value(unclear=line)
-            continue
-        result = _expand(word, variables)
-        if statement.command and result is not None and any(is_name for _, is_name in word.parts):
-            # Some shells split an unquoted expansion here.
-            result = None if re.search(r"[\s*?\[]", result) else result
-        span = (text.index("=", word.begin) + 1, word.end)
-        variables[name] = _Value(result, span, line if result is None else None)
+class _Reading:
+    """The variables of a shell while it reads a file."""
 
-
-def _expand(word: _Word, variables: Mapping[str, _Value]) -> str | None:
-    """Return the value of an assignment's word, or None when only a shell can tell."""
-    result = ""
-    for part, is_name in word.parts:
-        if not is_name:
-            result += part
-            continue
-        # What the file does not set may be in the shell's environment.
-        known = variables.get(part, _Value(unclear=0))
-        if known.unclear is not None:
-            return None
-        result += known.value or ""
-    return None if word.is_unclear else result.partition("=")[2]
-
-
-@dataclass(slots=True)
-class _Statement:
-    """A simple command: its words, and whether it runs whatever else happens.
-
-    is_plain
-        Whether it is at the top level and not behind ``&&``, ``||``, a pipe or a redirection.
-    """
-
-    words: list[_Word]
-    is_plain: bool
-    command: str
-
-    def assignments(self, text: str) -> Iterator[tuple[str, _Word, bool]]:
-        """Yield each variable that is assigned: its name, the word, and whether it appends."""
-        if self.command and self.command not in _DECLARING:
-            return
-        for word in self.words:
-            match = _ASSIGNMENT.match(text, word.begin, word.end)
-            if match is not None:
-                yield match[1], word, bool(match[2])
-
-
-def _statements(text: str, path: str) -> Iterator[_Statement]:
-    """Yield the simple commands of the file, in its order."""
-    depth: list[str] = []
-    words: list[_Word] = []
-    is_plain, is_target = True, False
-    for token in _Scanner(text, path).tokens():
-        if isinstance(token, _Word):
-            first = text[token.begin : token.end]
-            if is_target or (first.isdigit() and text[token.end : token.end + 1] in ("<", ">")):
-                is_target = False
-            elif words or token.is_quoted or first not in _OPENERS | _CLOSERS | _BETWEEN:
-                words.append(token)
-            elif first in _CLOSERS:
-                del depth[-1:]
-            elif first in _OPENERS:
-                depth.append(first)
-                if first in ("case", "for", "select"):
-                    words.append(token)
-            continue
-        if token.startswith(("<", ">")):
-            is_plain, is_target = False, True
-            continue
-        joins = token in ("&&", "||", "|", "&")
-        if words:
-            yield _Statement(words, is_plain and not joins and not depth, _command(words, text))
-        if token == "(" and depth[-1:] != ["case"]:
-            depth.append(token)
-        elif token == ")" and depth[-1:] == ["("]:
-            depth.pop()
-        # A newline after && continues the list.
-        is_plain = token == "&" or (not joins and (bool(words) or is_plain))
-        words = []
-    if words:
-        yield _Statement(words, is_plain and not depth, _command(words, text))
-
-
-def _command(words: list[_Word], text: str) -> str:
-    """Return the first word that is no assignment, or nothing."""
-    for word in words:
-        if not _ASSIGNMENT.match(text, word.begin, word.end):
-            return text[word.begin : word.end]
-    return ""
-
-
-class _Scanner:
-    """Splits a file into words and operators, with the rules of quoting."""
-
-    def __init__(self, text: str, path: str):
+    def __init__(self, text: str):
+        self.variables = {_OTHERS: _Value()}
         self._text = text
-        self._path = path
+        self._functions: set[str] = set()
+        #: Whether another file was read, which may have functions of any name.
+        self._has_sourced = False
+        self._readonly: set[str] = set()
 
-    def tokens(self) -> Iterator[_Word | str]:
-        """Yield words, and operators as text (a newline is one)."""
-        text, at = self._text, 0
-        documents: list[tuple[str, bool]] = []
-        redirection = ""
-        while at < len(text):
-            if match := _BLANK.match(text, at) or _COMMENT.match(text, at):
-                at = match.end()
-            elif match := _OPERATOR.match(text, at):
-                at, redirection = match.end(), match[0]
-                if match[0] == "\n":
-                    at = self._after_documents(documents, at)
-                yield match[0]
-            else:
-                word = self._word(at)
-                if redirection in ("<<", "<<-"):
-                    end = "".join(part for part, _ in word.parts)
-                    documents.append((end, redirection == "<<-"))
-                at, redirection = word.end, ""
-                yield word
+    def take(self, statement: Statement) -> bool:
+        """Take a simple command; return False where nothing after it counts."""
+        words = [*statement.prefix, *statement.words]
+        line = self._text.count("\n", 0, words[0].begin) + 1
+        for word in words:
+            self._expansions(word, line)
+        command = statement.command
+        if statement.defines:
+            self._functions.add(command)
+        elif not statement.words:
+            for word in statement.prefix:
+                self._assign(word, line, statement.is_plain)
+        else:
+            if command in _SPECIAL | _DECLARING or self._is_function(command):
+                for word in statement.prefix:
+                    self._unclear(self._name(word), line)
+            return self._command(command, statement, line)
+        return True
 
-    def _after_documents(self, documents: list[tuple[str, bool]], at: int) -> int:
-        """Return where the here-documents end that begin at ``at``."""
-        for end, strips_tabs in documents:
-            while at < len(self._text):
-                line, newline, _ = self._text[at:].partition("\n")
-                at += len(line) + len(newline)
-                if (line.lstrip("\t") if strips_tabs else line) == end:
-                    break
-        documents.clear()
-        return at
+    def _command(self, command: str, statement: Statement, line: int) -> bool:
+        """Take a command with its arguments; return False where nothing after it counts."""
+        if command in ("exit", "return") and statement.is_plain:
+            return False
+        self._has_sourced |= command in (".", "source", "eval")
+        if command in _MAY_END or (command == "set" and not self._is_harmless(statement)):
+            self._all_unclear(line, is_fixed=True)
+        elif command in _MAY_ASSIGN or not command or self._is_arithmetic(statement):
+            self._all_unclear(line)
+        elif command in _DECLARING:
+            self._declare(command, statement, line)
+        elif command == "unset":
+            self._unset(statement, line)
+        elif command in ("for", "select") and len(statement.words) > 1:
+            self._unclear(statement.words[1].text, line)
+        elif self._is_function(command):
+            self._all_unclear(line)
+        return True
 
-    def _word(self, at: int) -> _Word:
-        text, word = self._text, _Word(at)
-        while at < len(text):
-            character = text[at]
-            if match := _PLAIN.match(text, at):
-                word.parts.append((match[0], False))
-                word.is_unclear |= bool(re.search(r"(?:^|[=:])~", match[0]))
-                at = match.end()
-            elif character == "'":
-                end = self._find("'", at)
-                word.parts.append((text[at + 1 : end], False))
-                word.is_quoted, at = True, end + 1
-            elif character == '"':
-                word.is_quoted, at = True, self._double(word, at)
-            elif character == "\\":
-                escaped = text[at + 1 : at + 2]
-                word.parts.append(({"\n": "", "": "\\"}.get(escaped, escaped), False))
-                word.is_quoted, at = True, min(at + 2, len(text))
-            elif character in "$`":
-                at = self._expansion(word, at)
-            else:
-                break
-        if text[at : at + 1] == "(" and text[at - 1] == "=":
-            raise self._error("an array", at, "give plain values: sh has no arrays")
-        word.end = at
-        return word
+    def _is_function(self, command: str) -> bool:
+        """Return True for a command that may be a function, which may assign to any variable."""
+        return command in self._functions or (self._has_sourced and command not in _HARMLESS)
 
-    def _double(self, word: _Word, at: int) -> int:
-        """Take a part in double quotes, and return where it ends."""
-        text, start = self._text, at
-        at += 1
-        while at < len(text) and text[at] != '"':
-            if text[at] == "\\":
-                escaped = text[at + 1 : at + 2]
-                kept = escaped if escaped in '$`"\\' else f"\\{escaped}"
-                word.parts.append(("" if escaped == "\n" else kept, False))
-                at += 2
-            elif text[at] in "$`":
-                at = self._expansion(word, at, in_quotes=True)
-            else:
-                word.parts.append((text[at], False))
-                at += 1
-        if at >= len(text):
-            raise self._unfinished('"', start)
-        return at + 1
+    @staticmethod
+    def _is_harmless(statement: Statement) -> bool:
+        return all(word.text in _HARMLESS_OPTIONS for word in statement.words[1:])
 
-    def _expansion(self, word: _Word, at: int, in_quotes: bool = False) -> int:
-        """Take an expansion, and return where it ends."""
-        text = self._text
-        if match := _VARIABLE.match(text, at):
-            word.parts.append((match[1] or match[2], True))
-            return match.end()
-        after = text[at + 1 : at + 2]
-        if text[at] == "`":
-            word.is_unclear = True
-            return self._find("`", at) + 1
-        if after in ("{", "("):
-            word.is_unclear = True
-            return self._nested(at + 1)
-        if after and (after in "#@*?$!-" or after.isdigit()):
-            word.is_unclear = True
-            return at + 2
-        # Before a quote it is bash's, and nothing else to sh.
-        word.is_unclear |= after in ("'", '"') and not in_quotes
-        word.parts.append(("$", False))
-        return at + 1
-
-    def _nested(self, at: int) -> int:
-        """Return where what begins with a brace or a parenthesis ends."""
-        text, start = self._text, at
-        closing: list[str] = []
-        while at < len(text):
-            character = text[at]
-            if closing and character == closing[-1]:
-                closing.pop()
-                if not closing:
-                    return at + 1
-            elif character == "(" or (character == "{" and text[at - 1] == "$"):
-                closing.append({"(": ")", "{": "}"}[character])
-            elif character == "'":
-                at = self._find("'", at)
-            elif character == '"':
-                at = self._double(_Word(at), at) - 1
-            elif character == "\\":
-                at += 1
-            at += 1
-        raise self._unfinished(text[start], start)
-
-    def _find(self, quote: str, at: int) -> int:
-        """Return where the quote ends that begins at ``at``."""
-        end = at + 1
-        while (character := self._text[end : end + 1]) != quote:
-            if not character:
-                raise self._unfinished(quote, at)
-            end += 2 if character == "\\" and quote == "`" else 1
-        return end
-
-    def _unfinished(self, what: str, at: int) -> DisklessError:
-        return self._error(
-            f"{what} without its end", at, f"close it: sh -n {self._path} shows more"
+    @staticmethod
+    def _is_arithmetic(statement: Statement) -> bool:
+        """Return True for a part of ``((NAME++))``, which some shells evaluate."""
+        return statement.command.endswith(("++", "--")) or statement.command.startswith(
+            ("++", "--")
         )
 
-    def _error(self, what: str, at: int, right: str) -> DisklessError:
-        line = self._text.count("\n", 0, at) + 1
-        return DisklessError(f"{self._path}, line {line}: found {what}; {right}")
+    def _assign(self, word: Word, line: int, is_plain: bool) -> None:
+        """Take an assignment at the beginning of a command."""
+        match = ASSIGNMENT.match(self._text, word.begin, word.end)
+        assert match is not None
+        if match[1] in self._readonly:
+            self._all_unclear(line, is_fixed=True)
+        elif not is_plain or match[2]:
+            self._unclear(match[1], line)
+        else:
+            result = self._expand(word)
+            span = (match.end(), word.end)
+            self._set(match[1], _Value(result, span, line if result is None else None))
+
+    def _declare(self, command: str, statement: Statement, line: int) -> None:
+        """Take ``export``, ``readonly``, ``declare`` or ``typeset``."""
+        before = dict(self.variables)
+        for word in statement.words[1:]:
+            match = ASSIGNMENT.match(self._text, word.begin, word.end)
+            if match is None:
+                name = self._name(word)
+                if name is None or word.text is None or word.text.startswith(("-", "+")):
+                    # Options change what later assignments do.
+                    self._all_unclear(line, is_fixed=word.text != "-p")
+                    return
+                if "=" in word.text or command in ("declare", "typeset"):
+                    self._unclear(name, line)
+            else:
+                name = match[1]
+                if name in self._readonly:
+                    self._all_unclear(line, is_fixed=True)
+                    return
+                result = self._expand(word, before)
+                if result is not None and any(is_name for _, is_name in word.parts):
+                    # Some shells split an unquoted expansion here.
+                    result = None if re.search(r"[\s*?\[]", result) else result
+                if not statement.is_plain or match[2] or command in ("declare", "typeset"):
+                    self._unclear(name, line)
+                else:
+                    unclear = line if result is None else None
+                    self._set(name, _Value(result, (match.end(), word.end), unclear))
+            if command == "readonly":
+                self._readonly.add(name)
+
+    def _unset(self, statement: Statement, line: int) -> None:
+        functions_only = False
+        for word in statement.words[1:]:
+            name = word.text
+            if name is None or (name.startswith("-") and name not in ("-v", "-f")):
+                self._all_unclear(line)
+            elif name.startswith("-"):
+                functions_only = name == "-f"
+            elif name in self._readonly:
+                self._all_unclear(line, is_fixed=True)
+            elif not functions_only:
+                self._set(name, _Value(unclear=None if statement.is_plain else line))
+
+    def _expansions(self, word: Word, line: int) -> None:
+        """Take the assignments that the expansions of a word make."""
+        if not word.is_unclear:
+            return
+        text = self._text[word.begin : word.end]
+        names = [match[1] for match in _ASSIGNING.finditer(text)]
+        if any(sign in text for sign in _ARITHMETIC):
+            names += _NAME.findall(text)
+        for name in names:
+            self._unclear(name, line)
+
+    def _expand(self, word: Word, variables: Mapping[str, _Value] | None = None) -> str | None:
+        """Return the value of an assignment's word, or None when only a shell can tell."""
+        variables = self.variables if variables is None else variables
+        result = ""
+        for part, is_name in word.parts:
+            if not is_name:
+                result += part
+                continue
+            # What the file does not set may be in the shell's environment.
+            current = variables.get(part, _Value(unclear=0))
+            if current.unclear is not None:
+                return None
+            result += current.value or ""
+        return None if word.is_unclear else result.partition("=")[2]
+
+    def _name(self, word: Word) -> str | None:
+        """Return the name at the beginning of a word, or None where only a shell can tell it."""
+        if word.text is None:
+            match = ASSIGNMENT.match(self._text, word.begin, word.end)
+            return match[1] if match else None
+        return word.text.partition("=")[0].removesuffix("+")
+
+    def _set(self, name: str, new: _Value) -> None:
+        if not self.variables.get(name, self.variables[_OTHERS]).is_fixed:
+            self.variables[name] = new
+
+    def _unclear(self, name: str | None, line: int) -> None:
+        if name is None:
+            self._all_unclear(line)
+        else:
+            self._set(name, _Value(unclear=line))
+
+    def _all_unclear(self, line: int, is_fixed: bool = False) -> None:
+        if not self.variables[_OTHERS].is_fixed:
+            self.variables = {_OTHERS: _Value(unclear=line, is_fixed=is_fixed)}

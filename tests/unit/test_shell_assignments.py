@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from salt_diskless import tree
 from salt_diskless.cluster import DisklessError
 from salt_diskless.files.shell_assignments import value, with_values
 
@@ -215,3 +216,127 @@ def test_a_file_on_the_disk_is_read_by_a_shell_as_it_was_written(tmp_path: pathl
         ["sh", "-c", f'. {path}; printf "%s|%s" "$X" "$Y"'], capture_output=True, check=True
     )
     assert said.stdout == b"c d|e'f"
+
+
+#: Lines that change a variable in ways of their own, or that end the reading of the file.
+_TRICKS = st.sampled_from(
+    [
+        "X=a\r\n",
+        "X='a'\r\n",
+        "X=a\vb\n",
+        "X=a\fb\n",
+        "X=\u00a0\n",
+        "X=a \u2028# b\n",
+        "export 'X=c'\n",
+        'export "X"=c\n',
+        "Z=X; export $Z=c\n",
+        "Z=X; unset $Z\n",
+        'unset "X"\n',
+        "unset -v X\n",
+        "unset -f X\n",
+        "unset X Y\n",
+        "for X in a b; do :; done\n",
+        "X=1\n: $((X += 2))\n",
+        ": ${Y:=z} ${X=y}\n",
+        "f() { X=f; }\n",
+        "f() {\n  return 0\n}\n",
+        "f() { :; }; f\n",
+        "X=b :\n",
+        "X=b unset Z\n",
+        "X=b export Z\n",
+        "X=b true\n",
+        "command export X=c\n",
+        "export Y=b X=$Y\n",
+        "readonly X\n",
+        "readonly Y=r\n",
+        "export -p >/dev/null\n",
+        "set -a\n",
+        "set -e\n",
+        "set -u\n",
+        "set -n\n",
+        "true && return\n",
+        "if false; then return; fi\n",
+        "if true; then return; fi\n",
+        "if false; then exit; fi\n",
+        "true && X=c\n",
+        "false || { X=d; }\n",
+        "X=e | true\n",
+        "(X=c)\n",
+        "{ X=c; }\n",
+        "case b in b) X=c ;; esac\n",
+        "while X=w; do break; done\n",
+        "read X </dev/null\n",
+        "eval X=c\n",
+        "command eval X=c\n",
+        "trap 'X=t' EXIT\n",
+        "alias X=c\n",
+        "[ -r /nonexistent ] && . /nonexistent\n",
+        ". /dev/null\n",
+        "exec </dev/null\n",
+        "X=a > /dev/null\n",
+        "> /dev/null X=a\n",
+        "cat >/dev/null <<X=z\nX=y\nX=z\n",
+        "! X=a\n",
+        "X=a & wait\n",
+    ]
+)
+_TRICKY_FILE = st.lists(st.one_of(_TRICKS, _LINE), max_size=6).map("".join)
+
+
+def _sourced(text: str, shell: str) -> list[str]:
+    """Return the value of X after a shell has sourced a file, alone in a list; an empty list where
+    the shell ended before its end."""
+    shows = 'printf "\\0%s" "${X-<unset>}"'
+    done = subprocess.run(
+        [shell, "-c", f". /dev/stdin; {shows}"],
+        input=text.encode(),
+        env={"HOME": "/root"},
+        capture_output=True,
+        check=False,
+    )
+    return done.stdout.decode().split("\0")[1:]
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@settings(max_examples=250, deadline=None)
+@given(text=_TRICKY_FILE)
+def test_no_trick_is_read_or_written_wrong(shell: str, text: str):
+    """Either it is refused, or both shells agree; a file that ends its shell has no value there."""
+    try:
+        seen = value(text, "X", PATH)
+    except DisklessError:
+        pass
+    else:
+        assert _sourced(text, shell) in ([], ["<unset>" if seen is None else seen])
+    try:
+        new = with_values(text, {"X": "n w"}, PATH)
+    except DisklessError:
+        pass
+    else:
+        assert _sourced(new, shell) in ([], ["n w"])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("if true; then return; fi\nX=c\n", "line 1: found 'if true; then return; fi', after"),
+        ("X=a\nset -n\n", "line 2: found 'set -n', after which no line is sure to set X"),
+        ("readonly X=a\nX=b\n", "line 2: found 'X=b', after which"),
+        ("export -n X=b\n", "line 1: found 'export -n X=b', after"),
+        ("X=a\0\n", "line 1: found a NUL byte; remove it"),
+        ("trap 'X=t' EXIT\n", "line 1: found"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_with_its_line(text: str, says: str):
+    with pytest.raises(DisklessError) as error:
+        with_values(text, {"X": "new"}, PATH)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["if\n", "X=b;;\n", "fi\nX=b\n", "X=b\n)\n", "X=b\nelse X=c\n"])
+def test_a_syntax_error_is_named(tmp_path: pathlib.Path, text: str):
+    path = tmp_path / "tftpd-hpa"
+    path.write_text(text)
+    for call in (lambda: tree.value(str(path), "X"), lambda: tree.with_values(str(path), {})):
+        with pytest.raises(DisklessError, match=rf"^{path}: found a syntax error \(.*; mend it"):
+            call()
