@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 from salt_diskless import unfinished
 from salt_diskless.cluster import DisklessError
-from salt_diskless.command import run
 from salt_diskless.disk import flush, write_all
-from salt_diskless.files import shell_assignments
+from salt_diskless.files import attributes
 
 MARK = "salt-diskless"
 
@@ -46,12 +45,28 @@ class Secret:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A file of shell assignments of somebody else, in which some variables are set: it keeps its
+    mode, its owner and its extended attributes.
+
+    values
+        The variables that the project sets.
+    before
+        What those of them were that have another value now; None: it was not set.
+    """
+
+    content: bytes
+    values: Mapping[str, str]
+    before: Mapping[str, str | None]
+
+
 #: What the project keeps while the machine is up: its lock, and the restarts that are owed.
 RUNTIME = "/run/salt-diskless"
 
 STATE = unfinished.STATE
 
-Content = bytes | Copy | Secret
+Content = bytes | Copy | Secret | Edited
 Check = Callable[[str], None]
 
 
@@ -129,12 +144,13 @@ def compare(
         if isinstance(content, Copy):
             state = _copied(path, content)
         else:
-            wanted = content.content if isinstance(content, Secret) else content
+            wanted = content if isinstance(content, bytes) else content.content
             found = known[path] if path in known else read(path, len(wanted))
             state = None if found is None else found == wanted
             if isinstance(content, Secret) and is_marked(found or b""):
                 state = True
-            if state is False and path not in may and not is_marked(found or b""):
+            is_foreign = path not in may and not isinstance(content, Edited)
+            if state is False and is_foreign and not is_marked(found or b""):
                 raise DisklessError(
                     f"{path}: found a file that {MARK} did not write; move what you need of it "
                     "into the pillar, move it away, and apply again"
@@ -201,30 +217,6 @@ def leftovers(directory: str) -> Iterator[str]:
                 yield entry.path
 
 
-def value(path: str, key: str) -> str | None:
-    """Return what a file of shell assignments has for a variable; None where it is not set."""
-    return shell_assignments.value(_text(path), key, path)
-
-
-def with_values(path: str, values: Mapping[str, str]) -> bytes:
-    """Return a file of shell assignments with some variables set and every other byte as it is."""
-    text = shell_assignments.with_values(_text(path), values, path)
-    return text.encode(errors="surrogateescape")
-
-
-def _text(path: str) -> str:
-    """Return a file of shell assignments, when a shell can read it."""
-    text = (read(path) or b"").decode(errors="surrogateescape")
-    if not shell_assignments.has_no_commands(text):
-        checked = run(["sh", "-n"], ok=range(256), input=text.encode(errors="replace").decode())
-        if checked.code:
-            what = checked.stderr.strip().removeprefix("sh: ")
-            raise DisklessError(
-                f"{path}: found a syntax error ({what}); mend it: sh -n {path} shows it"
-            )
-    return text
-
-
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
     """Let one process write at a time; another one waits."""
@@ -281,6 +273,9 @@ def _write(path: str, content: Content, mode: int = 0o644) -> None:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         os.chmod(path, 0o644)
         return
+    is_edited = isinstance(content, Edited)
+    if isinstance(content, Edited):
+        content = content.content
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, mode)
     try:
@@ -288,6 +283,8 @@ def _write(path: str, content: Content, mode: int = 0o644) -> None:
         os.fchmod(descriptor, mode)
     finally:
         os.close(descriptor)
+    if is_edited:
+        attributes.copy(path.removesuffix(UNFINISHED), path)
 
 
 def _linked(source: str, path: str) -> bool:

@@ -18,7 +18,8 @@ from salt_diskless.files.shell_statements import ASSIGNMENT, Statement, Word, st
 
 _SAFE = re.compile(r"[A-Za-z0-9 ._+,:=/@%-]*")
 _PLAIN_LINE = re.compile(
-    r"[ \t]*(#.*|[A-Za-z_][A-Za-z0-9_]*=(\"[^\"\\$`]*\"|'[^']*'|[A-Za-z0-9._+,:=/@%-]*)[ \t]*(#.*)?)?\r?"
+    r"[ \t]*(#.*|[A-Za-z_][A-Za-z0-9_]*="
+    r"(\"[^\"\\$`]*\"|'[^']*'|[A-Za-z0-9._+,:=/@%-]*)[ \t]*(#.*)?)?\r?"
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Expansions that assign: ``${NAME:=value}``, and arithmetic such as ``$((NAME += 1))``.

@@ -11,6 +11,7 @@ from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import natural
 from salt_diskless.services import cleaning, dhcpd, nodes, runs, told
+from salt_diskless.state import originals
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -98,6 +99,8 @@ def apply_(test: bool = False) -> dict[str, Any]:
         files = dhcpd.files(site, names)
         difference = dhcpd.difference(files, names, site.adopt)
         changes = dhcpd.folded(site, difference, names)
+        if lost := originals.replaced(files, difference.changed):
+            changes["replaced"] = lost
         if not test:
             runs.take_turn(__context__, difference)
             dhcpd.apply(difference, files, names)

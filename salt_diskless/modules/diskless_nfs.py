@@ -10,6 +10,7 @@ from salt_diskless.boot import exports as text
 from salt_diskless.cluster.ranges import filled, fold_paths
 from salt_diskless.command import CommandFailed
 from salt_diskless.services import export_listing, exportfs, nfs, nodes, restarts, runs
+from salt_diskless.state import originals
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -95,6 +96,8 @@ def apply_(test: bool = False) -> dict[str, Any]:
         change, files = nfs.difference(wanted, names, site.adopt)
         drift = nfs.drift(site, names, wanted)
         changes = nfs.folded(change, drift)
+        if lost := originals.replaced(files, change.changed):
+            changes["replaced"] = lost
         if exportfs.is_pending():
             changes["outdated"] = names.nfs_service
         if changes and not test:

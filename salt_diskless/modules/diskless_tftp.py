@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from salt_diskless import adapter, tree
 from salt_diskless.cluster.ranges import folded
 from salt_diskless.services import answers, nodes, restarts, runs, tftp
+from salt_diskless.state import originals
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -87,6 +88,8 @@ def apply_(test: bool = False) -> dict[str, Any]:
         plan = tftp.plan(site, names, pending)
         difference = plan.difference()
         changes = tftp.folded(site, difference, names)
+        if lost := originals.replaced(plan.files, tftp.unmarked(plan, difference, names)):
+            changes["replaced"] = lost
         if not test:
             runs.take_turn(__context__, difference)
             tftp.keep_originals(plan, difference, names)

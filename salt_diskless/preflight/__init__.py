@@ -10,10 +10,23 @@ from __future__ import annotations
 from salt_diskless.cluster.errors import ClusterError, Problem
 from salt_diskless.cluster.model import Cluster, Site
 from salt_diskless.platform import Platform
-from salt_diskless.preflight import filesystems, foreign_files, interfaces, names, paths, vanished
+from salt_diskless.preflight import (
+    daemons,
+    filesystems,
+    foreign_files,
+    interfaces,
+    names,
+    nfs_settings,
+    paths,
+    tftp_root,
+    vanished,
+)
 
 #: The modules that are asked, in the order of the message.
-_MODULES = (interfaces, names, paths, filesystems, foreign_files)
+_MODULES = (
+    *(interfaces, names, paths, filesystems, foreign_files),
+    *(tftp_root, nfs_settings, daemons),
+)
 
 
 def problems(site: Site, platform: Platform, cluster: Cluster | None = None) -> list[Problem]:

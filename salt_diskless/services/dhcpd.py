@@ -17,7 +17,7 @@ from salt_diskless.cluster import DisklessError, Node, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
-from salt_diskless.services import omapi, restarts, units
+from salt_diskless.services import omapi, restarts, shell_settings, units
 from salt_diskless.state import originals
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def files(site: Site, platform: Platform) -> dict[str, tree.Content]:
     }
     if platform.dhcp_defaults and platform.dhcp_interfaces_key:
         interfaces = " ".join(sorted(text.interfaces(site)))
-        wanted[platform.dhcp_defaults] = tree.with_values(
+        wanted[platform.dhcp_defaults] = shell_settings.with_values(
             platform.dhcp_defaults, {platform.dhcp_interfaces_key: interfaces}
         )
     if platform.dhcp_unit:
@@ -57,8 +57,7 @@ def difference(
     """Return what would change. The package's own, unchanged configuration may be replaced, and so
     may the files of ``adopt``."""
     config = platform.dhcp_config
-    foreign_ok = [path for path in files if path == platform.dhcp_defaults]
-    foreign_ok += adopt
+    foreign_ok = [*adopt]
     there = tree.read(config)
     if there is not None and not tree.is_marked(there) and is_pristine(config, there, platform):
         foreign_ok.append(config)

@@ -132,6 +132,8 @@ def settle(
         for what in ("added", "changed")
         if (paths := getattr(change, what))
     }
+    if lost := originals.replaced(files, change.changed):
+        changes["replaced"] = lost
     if is_pending(service):
         changes["outdated"] = service
     if change and not test:

@@ -26,7 +26,7 @@ from salt_diskless.image.versions import (
     versions,
 )
 from salt_diskless.platform import Platform
-from salt_diskless.services import answers, units
+from salt_diskless.services import answers, shell_settings, units
 from salt_diskless.snapshot import entries
 from salt_diskless.state import originals
 
@@ -261,13 +261,25 @@ def keep_originals(plan: Plan, difference: tree.Difference, platform: Platform) 
     """Record what is in the place of the loader, of its modules and of files that are adopted,
     before they are written. All other files are known by their mark or their directory."""
     new = {*difference.added, *difference.changed}
-    files = {path: content for path, content in _loader(platform, True) if path in new}
+    recorded = originals.recorded_paths()
+    # What is not recorded yet and needs no change is recorded too: a later edit is seen by that.
+    files = {
+        path: content
+        for path, content in _loader(platform, True)
+        if path in new or path not in recorded
+    }
     adopted = {path: plan.files[path] for path in plan.adopt & {*difference.changed}}
     if adopted:
         originals.keep_files(adopted)
     if files:
         default = tree.read(f"{platform.tftp_root}/{pxelinux.CONFIG}/default")
         originals.keep_files(files, configured=tree.is_marked(default or b""))
+
+
+def unmarked(plan: Plan, difference: tree.Difference, platform: Platform) -> list[str]:
+    """Return those of the changed files that carry no mark of the project, or are adopted."""
+    loader = {path for path, _ in _loader(platform, strict=False)}
+    return [path for path in difference.changed if path in loader or path in plan.adopt]
 
 
 def _loader(platform: Platform, strict: bool) -> Iterator[tuple[str, tree.Content]]:
@@ -337,12 +349,12 @@ def defaults(platform: Platform) -> dict[str, tree.Content]:
     asked for (in.tftpd(8)): where there is one, or what of systemd says it."""
     path, key = platform.tftp_defaults, platform.tftp_root_key
     if path and key and platform.tftp_options_key:
-        options = tree.value(path, platform.tftp_options_key)
+        options = shell_settings.value(path, platform.tftp_options_key)
         options = "--secure" if options is None else options
         if not _VERBOSE.search(options):
             options = f"{options} --verbose".strip()
         values = {key: platform.tftp_root, platform.tftp_options_key: options}
-        files: dict[str, tree.Content] = {path: tree.with_values(path, values)}
+        files: dict[str, tree.Content] = {path: shell_settings.with_values(path, values)}
         if platform.tftp_unit:
             files[platform.tftp_unit] = units.restart_policy("the TFTP daemon")
         return files

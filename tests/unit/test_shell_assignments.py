@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salt_diskless import tree
 from salt_diskless.cluster import DisklessError
 from salt_diskless.files.shell_assignments import value, with_values
+from salt_diskless.services import shell_settings
 
 PATH = "/etc/default/tftpd-hpa"
 
@@ -337,6 +337,9 @@ def test_what_cannot_be_set_is_refused_with_its_line(text: str, says: str):
 def test_a_syntax_error_is_named(tmp_path: pathlib.Path, text: str):
     path = tmp_path / "tftpd-hpa"
     path.write_text(text)
-    for call in (lambda: tree.value(str(path), "X"), lambda: tree.with_values(str(path), {})):
+    for call in (
+        lambda: shell_settings.value(str(path), "X"),
+        lambda: shell_settings.with_values(str(path), {}),
+    ):
         with pytest.raises(DisklessError, match=rf"^{path}: found a syntax error \(.*; mend it"):
             call()
