@@ -19,7 +19,17 @@ from salt_diskless.image import needs, notes
 from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
 from salt_diskless.platform import from_dict as platform_from
-from salt_diskless.services import cleaning, export_listing, nfs, nodes, restarts, runs, tftp
+from salt_diskless.platform import of as platform_of
+from salt_diskless.services import (
+    cleaning,
+    export_listing,
+    nfs,
+    nodes,
+    restarts,
+    runs,
+    surroundings,
+    tftp,
+)
 from salt_diskless.state import originals
 from salt_diskless.watch import progress
 
@@ -266,6 +276,7 @@ def record(test: bool = False) -> dict[str, Any]:
             known = originals.services()
             new = [name for name in cleaning.service_names(names) if name not in known]
             originals.keep_services(map(cleaning.state_of, new))
+            originals.keep_surroundings(lambda: surroundings.look(names))
             originals.keep_layout(
                 names.as_dict(), [image.location for image in here.images.values()]
             )
@@ -277,8 +288,11 @@ def clean(test: bool = False) -> dict[str, Any]:
     """
     Have this machine be no boot server any more, and return the changes: files that the project
     wrote are removed, files that it replaced are restored, and services are enabled and run as they
-    were before. A file that somebody has changed since is ``kept``, with the reason. Images,
-    snapshots and packages stay. It needs no pillar: it goes by what was recorded on this machine.
+    were before. A file that somebody has changed since is ``kept``, with the reason. Images and
+    snapshots stay, and so do packages and what was opened in the firewall and in SELinux's policy:
+    they are named below ``stays``, with the commands that take them away. It needs no pillar: it
+    goes by what was recorded on this machine, and by the names of its distribution. A second call
+    changes nothing.
 
     test
         Touch nothing, and return what would change.
@@ -294,11 +308,13 @@ def clean(test: bool = False) -> dict[str, Any]:
         names, here = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
         layouts.insert(0, (names, [image.location for image in here.images.values()]))
     except DisklessError as err:
-        if not layouts:
+        if not layouts and __pillar__.get("diskless"):
             raise DisklessError(
                 "found no record of a boot server on this machine, and a pillar that names none: "
                 f"there is nothing to clean, or its pillar has to be put right first: {err}"
             ) from err
+        if not layouts:
+            layouts.append((platform_of(__grains__["os_family"], {}), []))
     with nodes.alone(test):
         return cleaning.clean(layouts, test)
 

@@ -47,7 +47,8 @@ def _mountd(path: str, section: Mapping[str, str], site: Site, is_later: bool) -
 
 
 def _nfsd(path: str, section: Mapping[str, str], site: Site) -> Iterator[Problem]:
-    versions = sorted({str(node.settings.nfs).partition(".")[0] for node in site.nodes.values()})
+    used = {str(node.settings.nfs) for node in site.nodes.values()}
+    versions = sorted(used | {version.partition(".")[0] for version in used})
     for key in ("tcp", *(f"vers{version}" for version in versions)):
         if section.get(key, "").lower() in _NO:
             what = "over TCP" if key == "tcp" else f"by NFS {key.removeprefix('vers')}"

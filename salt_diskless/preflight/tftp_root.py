@@ -75,8 +75,14 @@ def _files(directory: str, wanted: Sequence[str], site: Site) -> Iterator[Proble
     if foreign:
         names = {*wanted}
         for name in foreign:
-            if name in names and (path := f"{directory}/{name}") not in site.adopt:
-                yield look.foreign(path)
+            if name in names:
+                path = f"{directory}/{name}"
+                kind = look.kind(path)
+                if kind not in (None, "a file"):
+                    right = "move it away: salt-diskless writes a file there"
+                    yield Problem(path, str(kind), right)
+                elif kind and path not in site.adopt:
+                    yield look.foreign(path)
 
 
 @functools.lru_cache(maxsize=4)

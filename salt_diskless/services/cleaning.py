@@ -6,14 +6,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from salt_diskless import swapfiles, tree
 from salt_diskless.cluster import Image
 from salt_diskless.command import CommandFailed, installed, run
 from salt_diskless.platform import Platform
-from salt_diskless.services import exportfs, told
+from salt_diskless.services import exportfs, surroundings, told
 from salt_diskless.services import tftp as tftp_root
 from salt_diskless.state import originals
 
@@ -40,9 +40,13 @@ def clean(layouts: Sequence[Layout], test: bool) -> dict[str, Any]:
     It can be killed anywhere; the next call does the rest.
 
     layouts
-        Where the project has written, the present one first.
+        Where the project may have written, the present one first. One that is not recorded and
+        where nothing is the project's is left alone: its services are somebody else's.
     """
-    before = originals.services()
+    known = [names for names, _ in originals.layouts()]
+    layouts = [one for one in layouts if one[0].as_dict() in known or _has_written(one[0])]
+    before, surrounding = originals.services(), originals.surroundings()
+    recorded = originals.recorded_paths()
     services = [name for platform, _ in layouts for name in service_names(platform)[:2]]
     if not test:
         for service in dict.fromkeys(services):
@@ -58,20 +62,64 @@ def clean(layouts: Sequence[Layout], test: bool) -> dict[str, Any]:
             warnings = exportfs.reread("", ()).others
             changes |= {"warnings": [*warnings]} if warnings else {}
     removed = sorted({*removed, *files.removed} - {*files.restored})
+    kept = dict(files.kept)
+    if removed and not recorded:
+        kept |= _unrecorded(layouts)
+    kept |= {path: "is a copy of a file that was replaced, so it stays" for path in _copies()}
     changes |= {
         what: found
         for what, found in (
             ("removed", _folded(removed, layouts)),
             ("restored", sorted(files.restored)),
-            ("kept", files.kept),
+            ("kept", kept),
             ("swap", _swap(layouts, test)),
             ("services", _services(layouts, before, test)),
         )
         if found
     }
-    if not test and not files.kept:
+    if changes and (stays := _stays(layouts, surrounding)):
+        changes["stays"] = stays
+    if not test and files.kept:
+        originals.forget_machine()
+    elif not test:
         _drop_records()
     return changes
+
+
+def _unrecorded(layouts: Sequence[Layout]) -> dict[str, str]:
+    """Return the files without a mark that the project may have written, where nothing is recorded
+    of any file."""
+    paths: list[str] = []
+    for platform, _ in layouts:
+        paths += tftp_root.loader_paths(platform)
+        paths += [path for path in (platform.tftp_defaults, platform.dhcp_defaults) if path]
+    reason = "has no record of what it was before salt-diskless, so it stays"
+    return {path: reason for path in paths if os.path.lexists(path)}
+
+
+def _copies() -> list[str]:
+    """Return the copies of files that were replaced although somebody had edited them."""
+    with contextlib.suppress(FileNotFoundError):
+        return [f"{originals.REPLACED}/{name}" for name in sorted(os.listdir(originals.REPLACED))]
+    return []
+
+
+def _stays(layouts: Sequence[Layout], before: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """Return what of an apply stays on this machine, by kind."""
+    locations = dict.fromkeys(location for _, images in layouts for location in images)
+    stays = {"images and snapshots": [path for path in locations if os.path.isdir(path)]}
+    if before is not None:
+        for platform, _ in layouts:
+            for kind, lines in surroundings.left(platform, before).items():
+                stays[kind] = [*dict.fromkeys([*stays.get(kind, ()), *lines])]
+    return {kind: lines for kind, lines in stays.items() if lines}
+
+
+def _has_written(platform: Platform) -> bool:
+    """Return True if a file is the project's under these names."""
+    default = f"{tftp_root.directory(platform)}/pxelinux.cfg/default"
+    files = [*dhcpd_files(platform), platform.exports_file, platform.nfs_settings, default]
+    return any(tree.is_marked(tree.read(path) or b"") for path in files)
 
 
 def dhcpd_files(platform: Platform) -> list[str]:
@@ -117,7 +165,7 @@ def _services(
 ) -> dict[str, str]:
     """Enable, disable, start and stop services as they were; return those that were otherwise."""
     changes = {}
-    if not test:
+    if layouts and not test:
         _systemctl("daemon-reload")
     for platform, _ in layouts:
         for service in service_names(platform):
@@ -171,6 +219,8 @@ def _drop_records() -> None:
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(tree.STATE):
             path = f"{tree.STATE}/{name}"
+            if path == originals.REPLACED:
+                continue
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
             else:

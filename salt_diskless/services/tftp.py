@@ -276,6 +276,11 @@ def keep_originals(plan: Plan, difference: tree.Difference, platform: Platform) 
         originals.keep_files(files, configured=tree.is_marked(default or b""))
 
 
+def loader_paths(platform: Platform) -> list[str]:
+    """Return the paths of the loader and of its modules."""
+    return [path for path, _ in _loader(platform, strict=False)]
+
+
 def unmarked(plan: Plan, difference: tree.Difference, platform: Platform) -> list[str]:
     """Return those of the changed files that carry no mark of the project, or are adopted."""
     loader = {path for path, _ in _loader(platform, strict=False)}

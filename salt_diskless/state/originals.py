@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS setting (
     path TEXT, name TEXT, value TEXT, PRIMARY KEY (path, name, value));
 CREATE TABLE IF NOT EXISTS directory (path TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS service (name TEXT PRIMARY KEY, enabled TEXT, active INTEGER);
+CREATE TABLE IF NOT EXISTS surroundings (id INTEGER PRIMARY KEY CHECK (id = 1), found TEXT);
 CREATE TABLE IF NOT EXISTS layout (names TEXT PRIMARY KEY, locations TEXT);
 """
 
@@ -141,7 +142,13 @@ def _is_edited(path: str) -> bool:
     """Return True for a file that the project wrote, and in place of which somebody has put
     another, without the project's mark."""
     data = tree.read(path)
-    return data is not None and not tree.is_marked(data) and is_written(path) is False
+    if data is None or tree.is_marked(data):
+        return False
+    rows = _read("SELECT content, written FROM file WHERE path = ?", (path,))
+    return any(
+        data != original and _digest(data) not in (written or "").split()
+        for original, written in rows
+    )
 
 
 def _copy_of(path: str) -> str:
@@ -192,6 +199,28 @@ def keep_layout(names: Mapping[str, Any], locations: Iterable[str]) -> None:
         if row is None or not {*locations} <= known:
             merged = json.dumps(sorted({*locations} | known))
             database.execute("INSERT OR REPLACE INTO layout VALUES (?, ?)", (text, merged))
+
+
+def keep_surroundings(look: Callable[[], Mapping[str, Any]]) -> None:
+    """Record what was on this machine beside files and services, unless that was recorded
+    before."""
+    if surroundings() is None:
+        text = json.dumps(look())
+        with _opened() as database:
+            database.execute("INSERT OR IGNORE INTO surroundings VALUES (1, ?)", (text,))
+
+
+def surroundings() -> dict[str, Any] | None:
+    """Return what was on this machine beside files and services; None without a record."""
+    rows = _read("SELECT found FROM surroundings")
+    return json.loads(rows[0][0]) if rows else None
+
+
+def forget_machine() -> None:
+    """Forget how services were and what else was on this machine; not the files."""
+    with _opened() as database:
+        for table in ("service", "layout", "surroundings"):
+            database.execute(f"DELETE FROM {table}")
 
 
 def services() -> dict[str, Service]:

@@ -65,8 +65,9 @@ def cleaned(name: str) -> dict[str, Any]:
     """
     ret = adapter.state(name, __opts__["test"], __salt__["diskless.clean"], "this boot server")
     if ret["result"] is not False:
+        nothing = "" if ret["changes"] else "Nothing of salt-diskless was left to clean. "
         ret["comment"] = (
-            "What was here before "
+            f"{nothing}What was here before "
             + ("would be" if __opts__["test"] and ret["changes"] else "is")
             + " back; images, snapshots and packages stay"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import re
 import sys
 
 import pytest
@@ -91,8 +92,12 @@ def test_a_bare_machine_is_bare_again(salt_call, pillar, files):
     apply(salt_call(pillar))
     assert salt_call({}).state("diskless.cleaned").result is True
     assert files() == before
+    for again in (salt_call({}), salt_call(pillar)):
+        ret = again.state("diskless.cleaned")
+        assert (ret.result, ret.changes) == (True, {})
+        assert "Nothing of salt-diskless was left" in ret.comment
     with pytest.raises(CommandExecutionError, match="found no record of a boot server"):
-        salt_call({}).modules["diskless.clean"]()
+        salt_call({"images": 5}).modules["diskless.clean"]()
 
 
 def test_names_of_an_earlier_pillar_are_cleaned_too(salt_call, pillar, tmp_path, files):
@@ -152,3 +157,119 @@ def _kill_at(number: int) -> None:
             left[0] -= 1
 
     sys.addaudithook(hook)
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Stand-ins for programs that do not run here; each logs its words. Their answers can be
+    changed: file name to what is printed."""
+    programs = tmp_path / "salt/programs"
+    programs.mkdir(parents=True)
+    for name in ("systemctl", "firewall-cmd", "getsebool", "semanage"):
+        script = programs / name
+        script.write_text(
+            f'#!/bin/sh\necho "$@" >>{programs}/{name}.log\ncat {programs}/{name}.$1 2>/dev/null\n:'
+        )
+        script.chmod(0o755)
+    search = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    monkeypatch.setattr("salt_diskless.command._PATH", f"{programs}:{search}")
+    return programs
+
+
+def test_a_second_clean_leaves_the_admins_services_alone(salt_call, pillar, machine):
+    apply(salt_call(pillar))
+    salt_call(pillar).modules["diskless.clean"]()
+    assert "stop -- isc-dhcp-server" in (machine / "systemctl.log").read_text()
+    (machine / "systemctl.log").unlink()
+    (machine / "systemctl.is-active").write_text("active")
+    for call in (salt_call(pillar), salt_call({})):
+        assert call.modules["diskless.clean"]() == {}
+    assert not (machine / "systemctl.log").exists()
+
+
+def test_a_clean_that_kept_a_file_leaves_services_alone_later(salt_call, pillar, adopted, machine):
+    apply(salt_call(pillar))
+    pathlib.Path(pillar["lookup"]["tftp_defaults"]).write_text("MINE=1\n")
+    assert "kept" in salt_call(pillar).modules["diskless.clean"]()
+    (machine / "systemctl.log").unlink()
+    (machine / "systemctl.is-active").write_text("active")
+    assert {*salt_call(pillar).modules["diskless.clean"]()} <= {"kept", "warnings"}
+    assert not (machine / "systemctl.log").exists()
+
+
+_ZONES = """public (active)
+  target: default
+  services: {}
+  ports:
+
+drop
+  services:
+"""
+
+
+def test_what_stays_is_named_with_what_takes_it_away(salt_call, pillar, machine, testmode):
+    (machine / "firewall-cmd.--permanent").write_text(_ZONES.format("ssh dhcp"))
+    (machine / "getsebool.nfs_export_all_ro").write_text(
+        "nfs_export_all_ro --> on\nnfs_export_all_rw --> off\n"
+    )
+    salt_call(pillar).modules["diskless.record"]()
+    (machine / "firewall-cmd.--permanent").write_text(_ZONES.format("ssh dhcp tftp nfs"))
+    (machine / "getsebool.nfs_export_all_ro").write_text(
+        "nfs_export_all_ro --> on\nnfs_export_all_rw --> on\n"
+    )
+    (machine / "semanage.fcontext").write_text(
+        f"{pillar['lookup']['tftp_root']}(/.*)?  all files  system_u:object_r:tftpdir_t:s0\n"
+    )
+    apply(salt_call(pillar))
+    changes = salt_call({}, test=testmode).modules["diskless.clean"](test=testmode)
+    assert changes["stays"] == {
+        "images and snapshots": [pillar["images"]["tiny"]["location"]],
+        "firewall": [
+            "firewall-cmd --permanent --zone=public --remove-service=tftp --remove-service=nfs"
+        ],
+        "selinux": [
+            "setsebool -P nfs_export_all_rw off",
+            f"semanage fcontext -d '{re.escape(pillar['lookup']['tftp_root'])}(/.*)?'",
+        ],
+    }
+
+
+def test_packages_that_were_installed_since_are_named(salt_call, pillar, monkeypatch):
+    call = salt_call(pillar).modules
+    monkeypatch.setattr("salt_diskless.services.surroundings._installed", lambda _: ["rsync"])
+    call["diskless.record"]()
+    monkeypatch.undo()
+    apply(salt_call(pillar))
+    stays = salt_call({}).modules["diskless.clean"]()["stays"]
+    assert {"isc-dhcp-server", "pxelinux"} <= {*stays["packages"]}
+    assert "rsync" not in stays["packages"]
+
+
+def test_without_a_record_what_stays_is_named(salt_call, pillar, adopted):
+    apply(salt_call(pillar))
+    os.unlink(originals.DATABASE)
+    kept = salt_call(pillar).modules["diskless.clean"]()["kept"]
+    for path in (
+        pillar["lookup"]["tftp_defaults"],
+        pillar["lookup"]["dhcp_defaults"],
+        f"{pillar['lookup']['tftp_root']}/linux-install/pxelinux.0",
+    ):
+        assert kept[path] == "has no record of what it was before salt-diskless, so it stays"
+        assert os.path.exists(path)
+
+
+def test_the_names_of_the_distribution_do_without_pillar_and_record(salt_call):
+    config = pathlib.Path("/etc/exports.d/diskless.exports")
+    config.write_text("# Written by salt-diskless: x.\n")
+    ret = salt_call({}).state("diskless.cleaned")
+    assert ret.changes["removed"] == [str(config)]
+    assert not config.exists()
+
+
+def test_a_file_that_the_admin_removed_is_back(salt_call, pillar, adopted, files):
+    before = files()
+    apply(salt_call(pillar))
+    for key in ("dhcp_config", "tftp_defaults"):
+        os.unlink(pillar["lookup"][key])
+    assert "kept" not in salt_call({}).modules["diskless.clean"]()
+    assert files() == before
