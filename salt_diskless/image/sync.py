@@ -73,6 +73,7 @@ def sync(
     test: bool = False,
     again: bool = False,
     report: Callable[[Progress], None] | None = None,
+    take_turn: Callable[[], None] = lambda: None,
 ) -> Synced:
     """Bring an image up to its source: a new version, published, if the newest one differs. A
     published version that is older than that one is somebody's choice and stays.
@@ -93,6 +94,8 @@ def sync(
         the description of a bootstrap does not tell.
     report
         Called with how far the copying is, now and then.
+    take_turn
+        Called under the image's lock before a version is published; raises to refuse that.
 
     Raises :class:`DisklessError`; what was published stays published then.
     """
@@ -117,6 +120,7 @@ def sync(
         done = _finished(image, files, roots, publishes, done, test)
         newest = latest(image)
         if publishes and newest is not None and newest.published_at is None:
+            take_turn()
             publish(image, newest.name)
             return replace(done, new=newest.name, changed=True)
         return done

@@ -229,7 +229,8 @@ def _is_time(name: object, at: object) -> bool:
 def restart(service: str, test: bool = False) -> dict[str, Any]:
     """
     Restart a service of this boot server if it runs with an older configuration than the one on the
-    disk, and return the changes. Nothing is written for it meanwhile, by any run.
+    disk, and return the changes. Nothing is written for it meanwhile, by any run. It is an error
+    when the service does not run then.
 
     service
         Its name, as ``diskless.platform`` has it.
@@ -248,9 +249,12 @@ def restart(service: str, test: bool = False) -> dict[str, Any]:
         raise DisklessError(f"service: found {shown(service)}; give one of {', '.join(known)}")
     with nodes.alone(test):
         if not restarts.is_pending(service):
+            if not test:
+                restarts.require_running(service)
             return {}
         if not test:
-            restarts.restart(service)
+            ports = {names.dhcp_service: 67, names.tftp_service: 69}
+            restarts.restart(service, ports.get(service))
         return {"restarted": service}
 
 

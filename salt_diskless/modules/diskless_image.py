@@ -24,6 +24,7 @@ from salt_diskless.image import sync as syncing
 from salt_diskless.image.live_sync import freeze as freezing
 from salt_diskless.image.live_sync import sync_live
 from salt_diskless.image.progress import Progress
+from salt_diskless.services import runs
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -96,6 +97,7 @@ def sync(
                 result = sync_live(image, site.nodes_of(image), wanted, **told)
             else:
                 files = squashfs.wanted(site, image)
+                told["take_turn"] = lambda: runs.take_turn(__context__, True)
                 result = syncing.sync(image, wanted, files=files, publishes=publish, **told)
         if test and result.new is None:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
@@ -483,6 +485,8 @@ def _publish(
         site, booted = adapter.site(__pillar__, __opts__), {image.name: chosen.name}
         needs.check_versions(site, booted, {(image.name, chosen.name): chosen})
         if not test:
+            if current is None or current.name != chosen.name:
+                runs.take_turn(__context__, True)
             squashfs.have(image, chosen, squashfs.wanted(site, image))
             versions.publish(image, chosen.name)
     return {

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -25,6 +26,10 @@ from salt_diskless.state import originals
 
 #: In a note: the write is not finished, so any invocation may have the old configuration.
 _ANY = "*"
+
+#: Seconds that a service has to open its port.
+_PATIENCE = 10
+_NOT_RUNNING = frozenset({"inactive", "failed", "activating", "deactivating"})
 
 #: A DHCP host by the name of its node: MAC and address.
 Hosts = Mapping[str, tuple[str, str]]
@@ -96,19 +101,54 @@ def drop_stale(service: str) -> None:
         clear(service)
 
 
-def restart(service: str) -> None:
-    """Restart a service and forget that it needs it; who calls holds the lock of the writers.
+def restart(service: str, port: int | None = None) -> None:
+    """Restart a service and forget that it needs it; the caller holds the lock of the writers.
+
+    port
+        The UDP port that it opens when it has read its configuration: to systemd a service of the
+        type ``simple`` is active at once, whatever becomes of it.
 
     Raises :class:`DisklessError` when it does not run after that.
     """
     try:
         run(["systemctl", "restart", "--", service])
-        run(["systemctl", "is-active", "--quiet", "--", service])
+        invocation = _invocation(service)
+        end = time.monotonic() + _PATIENCE
+        while True:
+            has_port = port is None or _is_open(port)
+            run(["systemctl", "is-active", "--quiet", "--", service])
+            if _invocation(service) != invocation:
+                raise CommandFailed("it ended and was started again")
+            if has_port or time.monotonic() > end:
+                break
+            time.sleep(0.05)
     except CommandFailed as err:
         raise DisklessError(
             f"{service}: does not run after its restart; see journalctl -u {service}: {err}"
         ) from err
     clear(service)
+
+
+def require_running(service: str) -> None:
+    """Raise :class:`DisklessError` when systemd does not have the service running, also after a
+    while where it is about to start it."""
+    end = time.monotonic() + _PATIENCE
+    while (state := _property(service, "ActiveState")) in _NOT_RUNNING:
+        if state != "activating" or time.monotonic() > end:
+            raise DisklessError(
+                f"{service}: does not run ({state}); see journalctl -u {service}, mend what keeps "
+                "it from starting, and apply again"
+            )
+        time.sleep(0.05)
+
+
+def _is_open(port: int) -> bool:
+    """Return True if a program of this machine has a UDP port open."""
+    for path in ("/proc/net/udp", "/proc/net/udp6"):
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as stream:
+            if any(line.split()[1].endswith(f":{port:04X}") for line in stream):
+                return True
+    return False
 
 
 def settle(
@@ -181,8 +221,12 @@ def _path(service: str) -> str:
 def _invocation(service: str) -> str:
     """Return what names the running invocation of a service; nothing when it does not run, or when
     systemd does not run it."""
+    return _property(service, "InvocationID")
+
+
+def _property(service: str, name: str) -> str:
+    """Return a property of a unit (systemctl(1), show); nothing where systemd does not run."""
     try:
-        said = run(["systemctl", "show", "-p", "InvocationID", "--value", "--", service]).stdout
+        return run(["systemctl", "show", "-p", name, "--value", "--", service]).stdout.strip()
     except CommandFailed:
         return ""
-    return said.strip()
