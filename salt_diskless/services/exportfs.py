@@ -18,8 +18,12 @@ _FILES = ("/etc/exports", "/etc/exports.d/*.exports")
 #: Is there while the kernel may still use exports that the table no longer has.
 _PENDING = f"{tree.RUNTIME}/exports-pending"
 _PREFIX = "exportfs: "
-#: Hints about lines that leave out a client or the options, which no line of the project does.
-_HINTS = ("No options for ", "No host name given with ")
+#: About lines that leave out a client or the options, or name a client that is no address: no line
+#: of the project does.
+_HINTS = (
+    *("No options for ", "No host name given with "),
+    *("Invalid IP address ", "Failed to resolve "),
+)
 #: The first word of a line: a path, in quotes where it has spaces; "\040" is an octal escape.
 _PATH = re.compile(r'\s*(?:"([^"]*)"|([^\s"#]+))')
 _ESCAPE = re.compile(r"\\([0-7]{3})")
@@ -120,4 +124,5 @@ def _exported_by(file: str) -> Iterator[str]:
         match = _PATH.match(line)
         if match is not None:
             path = _ESCAPE.sub(lambda code: chr(int(code[1], 8)), match[1] or match[2])
-            yield path.rstrip("/") or "/"
+            # exportfs takes the real path (realpath(3)).
+            yield os.path.realpath(path)

@@ -42,6 +42,12 @@ LINES = {
     "no address": ("{other} 10.8.226.999(rw,no_subtree_check)", "Failed to resolve"),
     "no network": ("{other} 10.8.0.0/99(rw,no_subtree_check)", "Invalid prefix"),
     "twice": ("{other} 10.1.1.1(rw,no_subtree_check) 10.1.1.1(ro,no_subtree_check)", "duplicated"),
+    "a directory in place of a client": ("{other} {ours}(rw,no_subtree_check)", "Invalid IP"),
+    "a netgroup": ("{other} @nosuch(rw)", "subtree_check"),
+    "any client": ("{other} *(rw)", "subtree_check"),
+    "an IPv6 network": ("{other} fd00::/64(rw)", "subtree_check"),
+    "a bracketed address": ("{other} [fd00::1](rw)", ""),
+    "a carriage return": ("{other} 10.8.226.50(rw)\r", ""),
     "a merge conflict": ("<<<<<<< HEAD", "No options for"),
     "a byte that is no text": ("/nosuch\udce9 10.8.226.50(ro,no_subtree_check)", "Failed to stat"),
 }
@@ -54,7 +60,8 @@ def write(tmp_path) -> Iterator[Callable[[pathlib.Path, str], None]]:
     other.mkdir()
 
     def write(file: pathlib.Path, line: str) -> None:
-        text = f"{line.replace('{other}', str(other))}\n"
+        ours = tmp_path / "diskless/tiny/snapshot/node003"
+        text = f"{line.replace('{other}', str(other)).replace('{ours}', str(ours))}\n"
         file.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     yield write
@@ -98,6 +105,18 @@ def test_a_node_is_added_and_removed_beside_it(salt_call, served, write, file, n
     said = call["diskless_node.remove"]("node004")
     assert says in "\n".join(said["warnings"]) and said["removed"] == {"nodes": "node004"}
     assert not [export for export in nfs.table() if export.path.endswith("/node004")]
+
+
+@pytest.mark.parametrize("form", ["{}/", "{}/../node003", "{}/../../../link/snapshot/node003"])
+def test_another_name_of_our_directory_is_found(salt_call, pillar, location, write, tmp_path, form):
+    """exportfs takes the real path."""
+    salt_call(pillar).state("diskless_nfs.managed")
+    (tmp_path / "diskless/link").symlink_to(location)
+    path = form.format(f"{location}/snapshot/node003")
+    write(OTHER, f"{path} 10.77.0.73(ro,no_subtree_check)")
+    ret = salt_call(pillar).state("diskless_nfs.managed")
+    assert ret.result is False
+    assert f"{OTHER}: found {location}/snapshot/node003, with other options" in ret.comment
 
 
 @pytest.mark.parametrize("file", [ETC, OTHER], ids=["exports", "before ours"])
