@@ -114,6 +114,7 @@ def test_another_name_of_our_directory_is_found(salt_call, pillar, location, wri
     (tmp_path / "diskless/link").symlink_to(location)
     path = form.format(f"{location}/snapshot/node003")
     write(OTHER, f"{path} 10.77.0.73(ro,no_subtree_check)")
+    del pillar["nodes"]["node[001-002]"]
     ret = salt_call(pillar).state("diskless_nfs.managed")
     assert ret.result is False
     assert f"{OTHER}: found {location}/snapshot/node003, with other options" in ret.comment
