@@ -66,7 +66,7 @@ cd {room} || exit 1
 case $1 in
 show) case $3 in ActiveState) cat state;; *) cat invocation;; esac;;
 is-active) [ "$(cat state)" = active ];;
-restart) echo 2 >invocation; echo active >state; . ./restart </dev/null >/dev/null 2>&1;;
+restart) echo 2 >invocation; echo active >state; setsid sh ./restart </dev/null >/dev/null 2>&1 & ;;
 esac
 """
 
@@ -94,7 +94,7 @@ def restarted(salt_call, pillar):
     "what", ["echo failed >state", "echo 3 >invocation", "echo activating >state"]
 )
 def test_a_service_that_ends_right_after_its_restart_is_an_error(salt_call, pillar, unit, what):
-    (unit / "restart").write_text(f"(sleep 2; {what}) &\n")
+    (unit / "restart").write_text(f"sleep 2; {what}\n")
     ret = restarted(salt_call, pillar)
     assert ret["result"] is False
     assert f"does not run after its restart; see journalctl -u {SERVICE}" in ret["comment"]
@@ -103,7 +103,7 @@ def test_a_service_that_ends_right_after_its_restart_is_an_error(salt_call, pill
 def test_a_restart_ends_when_the_service_has_its_port(salt_call, pillar, unit):
     bind = "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 67))"
     wait = "import time; time.sleep(0.5); "
-    script = f'{sys.executable} -c "{wait}{bind}; time.sleep(60)" & echo $! >pid\n'
+    script = f'{sys.executable} -c "{wait}{bind}; time.sleep(60)" & echo $! >pid; wait\n'
     (unit / "restart").write_text(script)
     begin = time.monotonic()
     try:
