@@ -66,6 +66,10 @@ done
 """
 
 
+#: Seconds after which a hook of the tree hangs.
+_LONGEST = 3600
+
+
 class _Tool(Protocol):
     """What builds an initramfs. Its own configuration in the tree has a say in what is in it."""
 
@@ -95,7 +99,9 @@ class _InitramfsTools:
         return f"""
 mkdir -p {root}{_SETTINGS}/conf.d
 chroot {root} sh -c '
-    [ ! -d /etc/initramfs-tools ] || cp -a /etc/initramfs-tools/. {_SETTINGS}
+    [ ! -d /etc/initramfs-tools ] || cp -a /etc/initramfs-tools/. {_SETTINGS}'
+find {root}{_SETTINGS} ! -type d ! -type f ! -type l -exec rm -f {{}} +
+chroot {root} sh -c '
     printf "%s" "$1" >{_SETTINGS}/conf.d/zzz-salt-diskless
     : >>{_SETTINGS}/initramfs.conf
 ' sh {shlex.quote(_INITRAMFS_TOOLS_SETTINGS)}
@@ -126,7 +132,7 @@ printf '%s' {shlex.quote(_DRACUT_SETTINGS)} >{root}{_SETTINGS}/salt-diskless.con
 chroot {root} sh -c '
     for file in /usr/lib/dracut/dracut.conf.d/*.conf /etc/dracut.conf.d/*.conf; do
         name=${{file##*/}}
-        [ ! -e "$file" ] || [ "$name" = salt-diskless.conf ] ||
+        [ ! -f "$file" ] || [ "$name" = salt-diskless.conf ] ||
             cat "$file" {_SETTINGS}/salt-diskless.conf >"{_SETTINGS}/$name"
     done'
 : >{root}/run/dracut.log
@@ -234,6 +240,7 @@ mount -t tmpfs -o mode=755 tmpfs {root}/run
             [*APART, "sh", "-c", script],
             env={"DISKLESS_DRIVERS": " ".join(kernel.modules)},
             ends_with_us=True,
+            timeout=_LONGEST,
         ).stdout
     except CommandFailed as err:
         raise DisklessError(
@@ -254,7 +261,7 @@ mount -t tmpfs -o mode=755 tmpfs {root}/run
 def _reason(tool: str, err: CommandFailed) -> str:
     """Return what a tool wrote before it failed, without the script that called it."""
     if err.result is None:
-        return str(err)
+        return f"{tool} in the golden root: {str(err).partition(': ')[0]}"
     written = (err.result.stderr.strip() or err.result.stdout.strip()).splitlines()
     words = "\n".join(written[-12:]) or "nothing"
     return f"{tool} in the golden root ended with {err.result.code} and wrote: {words}"

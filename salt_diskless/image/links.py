@@ -55,14 +55,21 @@ def require(image: Image, tree: str) -> None:
 
 
 def dangling(root: Tree, paths: Iterable[str]) -> list[str]:
-    """Return a sentence for each of some paths that is a link and leads to no directory of the
-    tree."""
-    return [
-        f"{path}: found a link to {target}, which is no directory of the golden root; make {path} "
-        "a directory, or have the link lead to one inside the golden root"
-        for path in paths
-        if (target := root.link(path)) is not None and not root.is_directory(path)
-    ]
+    """Return a sentence for each of some paths that the tree has and that leads to no directory of
+    it."""
+    problems = []
+    for path in paths:
+        if root.status(path) is None or root.is_directory(path):
+            continue
+        target = root.link(path)
+        if target is None:
+            problems.append(f"{path}: found no directory; make it one in the golden root")
+        else:
+            problems.append(
+                f"{path}: found a link to {target}, which is no directory of the golden root; make "
+                f"{path} a directory, or have the link lead to one inside the golden root"
+            )
+    return problems
 
 
 def settle(root: Tree) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import stat
 from collections.abc import Sequence
 
 from salt_diskless.cluster import DisklessError, Image
@@ -12,8 +13,11 @@ from salt_diskless.image.kernels import APART
 
 #: dpkg-query(1), -f: a line per package, of which those are wanted that are installed.
 _FORMAT = "${db:Status-Status} ${binary:Package} ${Version}\n"
+#: Seconds after which who lists packages hangs.
+_LONGEST = 600
 #: rpm(8), --queryformat; and where its database is (rpm's macro _dbpath), newest way first.
 _RPM_FORMAT = "%{NAME}.%{ARCH} %{EVR}\n"
+_DPKG_DATABASE = "/var/lib/dpkg/status"
 _RPM_DATABASES = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
 
 
@@ -24,7 +28,11 @@ def packages(image: Image, tree: str) -> dict[str, str]:
     Raises :class:`DisklessError` when they cannot be listed.
     """
     with Tree(tree) as root:
-        has_dpkg, its_own = root.exists("/usr/bin/dpkg-query"), root.exists("/usr/bin/rpm")
+        status = root.status(_DPKG_DATABASE, follow=True)
+        # What is no file, such as a pipe, would block who reads it.
+        is_readable = status is None or stat.S_ISREG(status.st_mode)
+        has_dpkg = root.exists("/usr/bin/dpkg-query") and is_readable
+        its_own = root.exists("/usr/bin/rpm")
         database = next((path for path in _RPM_DATABASES if _has_rpms(root, path)), None)
     if has_dpkg:
         argv = [*APART, "chroot", tree, "/usr/bin/dpkg-query", "-W", "-f", _FORMAT]
@@ -36,7 +44,9 @@ def packages(image: Image, tree: str) -> dict[str, str]:
 
 
 def _has_rpms(root: Tree, path: str) -> bool:
-    return bool({"rpmdb.sqlite", "Packages.db", "Packages"} & {*root.names(path)})
+    return any(
+        root.is_file(f"{path}/{name}") for name in ("rpmdb.sqlite", "Packages.db", "Packages")
+    )
 
 
 def _rpm(tree: str, database: str, its_own: bool) -> list[str]:
@@ -55,6 +65,7 @@ def _rpm(tree: str, database: str, its_own: bool) -> list[str]:
 set -e
 mount -t tmpfs -o mode=700 tmpfs {root}/tmp
 cp -r --no-dereference {shlex.quote(files)} {root}/tmp/rpm
+find {root}/tmp/rpm ! -type d ! -type f -exec rm -f {{}} +
 exec {rpm} --nosignature --nodigest --query --all --queryformat {shlex.quote(_RPM_FORMAT)}
 """
     return [*APART, "sh", "-c", script]
@@ -70,7 +81,7 @@ def _rpms(lines: Sequence[str]) -> dict[str, str]:
 
 def _said(image: Image, argv: Sequence[str]) -> list[str]:
     try:
-        return run(argv, ends_with_us=True).stdout.splitlines()
+        return run(argv, ends_with_us=True, timeout=_LONGEST).stdout.splitlines()
     except CommandFailed as err:
         raise DisklessError(
             f"diskless:images:{image.name}: the golden root's packages cannot be listed: {err}"
