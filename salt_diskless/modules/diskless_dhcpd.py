@@ -72,8 +72,8 @@ def leases(full: bool = False) -> dict[str, Any]:
 
         salt-call diskless_dhcpd.leases
     """
-    there = dhcpd.leases()
-    leases = {ip: there[ip] for ip in sorted(there, key=natural)}
+    given_out = dhcpd.leases()
+    leases = {ip: given_out[ip] for ip in sorted(given_out, key=natural)}
     if full:
         return leases
     return {ip: ", ".join(filter(None, lease.values())) for ip, lease in leases.items()}

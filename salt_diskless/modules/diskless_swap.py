@@ -36,14 +36,14 @@ def list_(full: bool = False) -> dict[str, Any]:
     files = swapfiles.listed(adapter.site(__pillar__, __opts__))
     if full:
         return {name: files[name] for name in sorted(files, key=natural)}
-    return folded((_sentence(one), name) for name, one in files.items())
+    return folded((_sentence(file), name) for name, file in files.items())
 
 
 def _sentence(file: dict[str, object]) -> str:
     """Return the state of a swap file."""
-    there = "missing" if file["bytes"] is None else f"{file['bytes']} bytes"
+    size = "missing" if file["bytes"] is None else f"{file['bytes']} bytes"
     wanted = "" if file["bytes"] == file["wanted"] else f", {file['wanted']} bytes wanted"
-    return f"{there}{wanted}{', an old one is kept' if file['old'] else ''}"
+    return f"{size}{wanted}{', an old one is kept' if file['old'] else ''}"
 
 
 @adapter.execution

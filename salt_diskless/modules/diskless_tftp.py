@@ -63,8 +63,11 @@ def list_(full: bool = False) -> dict[str, Any]:
     if full:
         return files
     return folded(
-        (" ".join(filter(None, (one["image"], one["version"], one["kernel"]))), str(one["node"]))
-        for one in files.values()
+        (
+            " ".join(filter(None, (file["image"], file["version"], file["kernel"]))),
+            str(file["node"]),
+        )
+        for file in files.values()
     )
 
 

@@ -14,10 +14,10 @@ _OF_NODES = ("snapshot", "swap")
 
 def by_path(exports: Iterable[Export]) -> dict[str, dict[str, str]]:
     """Return path to clients and their options."""
-    found: dict[str, dict[str, str]] = {}
+    listing: dict[str, dict[str, str]] = {}
     for export in exports:
-        found.setdefault(export.path, {})[export.client] = export.options
-    return found
+        listing.setdefault(export.path, {})[export.client] = export.options
+    return listing
 
 
 def alike(exports: Iterable[Export]) -> dict[str, dict[str, str]]:
@@ -25,11 +25,11 @@ def alike(exports: Iterable[Export]) -> dict[str, dict[str, str]]:
     groups: dict[str, list[tuple[str, str]]] = {}
     for export in exports:
         groups.setdefault(export.options, []).append((export.path, export.client))
-    found: dict[str, dict[str, str]] = {}
+    listing: dict[str, dict[str, str]] = {}
     for options, pairs in groups.items():
         for path, addresses in _folded(pairs).items():
-            found.setdefault(path, {})[addresses] = options
-    return dict(sorted(found.items()))
+            listing.setdefault(path, {})[addresses] = options
+    return dict(sorted(listing.items()))
 
 
 def alike_shown(shown: Mapping[str, Sequence[str]]) -> dict[str, str]:

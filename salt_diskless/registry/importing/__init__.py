@@ -48,7 +48,7 @@ def read(path: str, form: str | None = None) -> list[Found]:
             f"{path}: found no format by its name; give one of {', '.join(FORMATS)}"
         )
     try:
-        lines = [dataclasses.replace(found, file=path) for found in FORMATS[form](text.read(path))]
+        lines = [dataclasses.replace(entry, file=path) for entry in FORMATS[form](text.read(path))]
     except DisklessError as err:
         words = str(err)
         raise DisklessError(words if words.startswith(path) else f"{path}: {words}") from None

@@ -18,32 +18,32 @@ def joined(files: Iterable[Sequence[Found]]) -> list[Found]:
     Names in the place of an address are looked up in the other files. Raises :class:`DisklessError`
     when lines that can only be nodes contradict each other.
     """
-    every = [found for file in files for found in file]
+    every = [entry for file in files for entry in file]
     names = _Names(every)
     lines: dict[str, list[Found]] = {}
     loose: list[Found] = []
     skipped: list[Found] = []
-    for found in every:
-        if found.skip:
-            skipped.append(found)
-        elif not found.name:
-            loose.append(found)
+    for entry in every:
+        if entry.skip:
+            skipped.append(entry)
+        elif not entry.name:
+            loose.append(entry)
         else:
-            lines.setdefault(names.key(found.name), []).append(found)
+            lines.setdefault(names.key(entry.name), []).append(entry)
     # Only a name that a file of names has stands for a node's address.
-    addresses = {ip: key for key, some in lines.items() for one in some for ip in _addresses(one)}
-    for found in loose:
-        owner = addresses.get(found.ip or "")
+    addresses = {ip: key for key, some in lines.items() for line in some for ip in _addresses(line)}
+    for entry in loose:
+        owner = addresses.get(entry.ip or "")
         if owner is not None:
-            lines[owner].append(found)
-        elif found.certain:
+            lines[owner].append(entry)
+        elif entry.certain:
             raise DisklessError(
-                f"{found.where}: found {shown(found.ip)} without a name; give the file that has it "
+                f"{entry.where}: found {shown(entry.ip)} without a name; give the file that has it "
                 "as well, like /etc/hosts"
             )
         else:
             why = "an address that no file has a name for; give that file as well, like /etc/hosts"
-            skipped.append(dataclasses.replace(found, skip=why))
+            skipped.append(dataclasses.replace(entry, skip=why))
     nodes = (_merged(some) for some in lines.values())
     return [*(_resolved(node, names.addresses) for node in nodes), *skipped]
 
@@ -53,15 +53,15 @@ class _Names:
 
     def __init__(self, every: Sequence[Found]):
         # A file of MACs may call a node by any of its names; those with addresses are the nodes.
-        first = {found.name.lower() for found in every if found.ip and not found.skip}
+        first = {entry.name.lower() for entry in every if entry.ip and not entry.skip}
         owners: dict[str, set[str]] = {}
         self.addresses: dict[str, list[str]] = {}
-        for found in every:
-            for name in (found.name, *found.aliases):
-                if name and name.lower() != found.name.lower() and not found.skip:
-                    owners.setdefault(name.lower(), set()).add(found.name.lower())
-                if name and found.ip:
-                    self.addresses.setdefault(name.lower(), []).append(found.ip)
+        for entry in every:
+            for name in (entry.name, *entry.aliases):
+                if name and name.lower() != entry.name.lower() and not entry.skip:
+                    owners.setdefault(name.lower(), set()).add(entry.name.lower())
+                if name and entry.ip:
+                    self.addresses.setdefault(name.lower(), []).append(entry.ip)
         #: An alias that several machines have is nobody's.
         self._keys: Mapping[str, str] = {
             alias: next(iter(names))
@@ -78,20 +78,20 @@ class _Names:
 def _addresses(node: Found) -> Iterator[str]:
     if node.ip:
         yield node.ip
-    yield from (one for one in node.others if ADDRESS.fullmatch(one))
+    yield from (other for other in node.others if ADDRESS.fullmatch(other))
 
 
 def _resolved(node: Found, addresses: Mapping[str, Sequence[str]]) -> Found:
     """Return a node with addresses in the place of names, as far as files have them."""
-    found = list(_addresses(node))
+    several = list(_addresses(node))
     missing = []
     for other in node.others:
         if not ADDRESS.fullmatch(other):
             name = other.rstrip(".").lower()
-            there = addresses.get(name) or addresses.get(name.split(".")[0]) or ()
-            found += there
-            missing += [] if there else [other]
-    several = list(dict.fromkeys(found))
+            of_name = addresses.get(name) or addresses.get(name.split(".")[0]) or ()
+            several += of_name
+            missing += [] if of_name else [other]
+    several = list(dict.fromkeys(several))
     notes = tuple(f"fixed-address {name}: no file that was given has it" for name in missing)
     return dataclasses.replace(
         node,
@@ -126,7 +126,10 @@ def _merged(lines: Sequence[Found]) -> Found:
                 raise DisklessError(words)
             clash = clash or f"{words}, or choose lines with only="
     ip = first["ip"].ip if "ip" in first else None
-    others = [*(line.ip for line in lines if line.ip), *(ip for one in lines for ip in one.others)]
+    others = [
+        *(line.ip for line in lines if line.ip),
+        *(ip for line in lines for ip in line.others),
+    ]
     return dataclasses.replace(
         lines[0],
         mac=first["mac"].mac if "mac" in first else None,

@@ -65,36 +65,36 @@ class Only:
             return [list(file) for file in files]
         alone = not (self.names or self.ranges)
         first = []
-        for found in files[0]:
-            chosen = found.line in self.lines
+        for entry in files[0]:
+            chosen = entry.line in self.lines
             why = "" if chosen or not alone else OTHERS
-            first.append(dataclasses.replace(found, chosen=chosen, skip=found.skip or why))
+            first.append(dataclasses.replace(entry, chosen=chosen, skip=entry.skip or why))
         return [first, *(list(file) for file in files[1:])]
 
-    def has(self, found: Found) -> bool:
+    def has(self, entry: Found) -> bool:
         """Return whether a node is to be imported."""
-        return not self or found.chosen or self.names_it(found) or self._has_address(found)
+        return not self or entry.chosen or self.names_it(entry) or self._has_address(entry)
 
-    def names_it(self, found: Found) -> bool:
+    def names_it(self, entry: Found) -> bool:
         """Return whether a node is chosen by its name."""
-        return found.name.lower() in self.names
+        return entry.name.lower() in self.names
 
-    def _has_address(self, found: Found) -> bool:
-        numbers = [int(IPAddress(ip)) for ip in (found.ip, *found.others) if _is_address(ip)]
+    def _has_address(self, entry: Found) -> bool:
+        numbers = [int(IPAddress(ip)) for ip in (entry.ip, *entry.others) if _is_address(ip)]
         return any(first <= n <= last for n in numbers for first, last in self.ranges)
 
     def by_first_names(self, every: Sequence[Found]) -> Only:
         """Return the same choice with the name of a node in the place of another name of it, where
         no node has that as its first one."""
-        own = {found.name.lower() for found in every if not found.skip}
+        own = {entry.name.lower() for entry in every if not entry.skip}
         others = self.names - own
         if not others:
             return self
         names, replaced = set(self.names & own), set()
-        for found in every:
-            aliases = {alias.lower() for alias in found.aliases} & others
-            if aliases and not found.skip:
-                names.add(found.name.lower())
+        for entry in every:
+            aliases = {alias.lower() for alias in entry.aliases} & others
+            if aliases and not entry.skip:
+                names.add(entry.name.lower())
                 replaced |= aliases
         return dataclasses.replace(self, names=frozenset(names | (others - replaced)))
 
@@ -103,9 +103,9 @@ class Only:
 
         Raises :class:`DisklessError` when nothing is left.
         """
-        given = {found.name.lower() for found in every if not found.skip}
+        given = {entry.name.lower() for entry in every if not entry.skip}
         missing = sorted(self.names - given)
-        if self and not any(self.has(found) for found in every if not found.skip):
+        if self and not any(self.has(entry) for entry in every if not entry.skip):
             near = nearest(missing[0], sorted(given)[:2000]) if missing and given else _RIGHT
             raise DisklessError(f"only: found none of its nodes in the files; {near[:300]}")
         return missing

@@ -33,38 +33,40 @@ class Plan:
             self.desk.bring(self.nodes, test)
 
 
-def plan(desk: Desk, found: Iterable[Found], profile: str | None, only: Only | None = None) -> Plan:
+def plan(
+    desk: Desk, entries: Iterable[Found], profile: str | None, only: Only | None = None
+) -> Plan:
     """Return what an import of these nodes would change.
 
     Raises :class:`DisklessError` that names every line that is wrong.
     """
     with desk.store.read() as tx:
         registered = {node.name.lower(): node for node in tx.nodes()}
-    every = list(found)
+    every = list(entries)
     only = (only or Only()).by_first_names(every)
     missing = only.check(every)
     triage = Triage(desk, registered, profile, only)
     coming, others = triage.sorted(every)
     wrong = list(triage.wrong)
-    same, listed, places = [], [], []
+    same, by_hand, places = [], [], []
     new: list[RegisteredNode] = []
     added: dict[str, Any] = {}
     changed: dict[str, Any] = {}
-    for one in coming:
-        old = registered.get(one.name.lower())
+    for entry in coming:
+        old = registered.get(entry.name.lower())
         try:
-            node = _node(desk, one, old, profile)
+            node = _node(desk, entry, old, profile)
         except DisklessError as err:
-            wrong.append(f"{one.where}: {err}")
+            wrong.append(f"{entry.where}: {err}")
             continue
-        if one.name in triage.doubts:
+        if entry.name in triage.doubts:
             about = ", ".join(part for part in (node.mac, node.ip) if part)
             wrong.append(
-                f"{one.where}: found {one.name} ({about}): {triage.doubts[one.name]}; give what is "
-                "right, or choose other nodes with only="
+                f"{entry.where}: found {entry.name} ({about}): {triage.doubts[entry.name]}; give "
+                "what is right, or choose other nodes with only="
             )
-        if desk.listed.same(one.name, one.mac):
-            listed.append(node.name)
+        if desk.listed.same(entry.name, entry.mac):
+            by_hand.append(node.name)
         elif old is None:
             new.append(node)
             added[node.name] = node.as_pillar()
@@ -82,11 +84,11 @@ def plan(desk: Desk, found: Iterable[Found], profile: str | None, only: Only | N
         "added": added,
         "changed": changed,
         "unchanged": fold(same),
-        "listed": fold(listed),
+        "listed": fold(by_hand),
         "places": fold(places),
         "missing": fold(missing),
-        "skipped": _by_reason((one.skip, one) for one in others),
-        "left out": _by_reason((note, one) for one in coming for note in one.notes),
+        "skipped": _by_reason((entry.skip, entry) for entry in others),
+        "left out": _by_reason((note, entry) for entry in coming for note in entry.notes),
     }
     return Plan(desk, tuple(new), {key: value for key, value in said.items() if value})
 
@@ -94,18 +96,18 @@ def plan(desk: Desk, found: Iterable[Found], profile: str | None, only: Only | N
 def _by_reason(lines: Iterable[tuple[str, Found]]) -> dict[str, str]:
     """Return reasons to the names of the lines that have them, folded, with the lines."""
     grouped: dict[str, list[Found]] = {}
-    for reason, one in lines:
-        grouped.setdefault(reason, []).append(one)
+    for reason, entry in lines:
+        grouped.setdefault(reason, []).append(entry)
     return {reason: _folded(some) for reason, some in grouped.items()}
 
 
 def _folded(some: Iterable[Found]) -> str:
     names: dict[str, None] = {}
     files: dict[str, set[int]] = {}
-    for one in some:
-        if one.name:
-            names.setdefault(one.name)
-        files.setdefault(one.file, set()).add(one.line)
+    for entry in some:
+        if entry.name:
+            names.setdefault(entry.name)
+        files.setdefault(entry.file, set()).add(entry.line)
     where = "; ".join(_lines(file, numbers) for file, numbers in files.items())
     return f"{fold(names)} ({where})".lstrip()
 
@@ -123,24 +125,24 @@ def _lines(file: str, numbers: set[int]) -> str:
 
 
 def _node(
-    desk: Desk, one: Found, old: RegisteredNode | None, profile: str | None
+    desk: Desk, entry: Found, old: RegisteredNode | None, profile: str | None
 ) -> RegisteredNode:
     """Return the node that a line makes: what that does not say stays as the registry has it."""
-    right = names.problem(one.name)
+    right = names.problem(entry.name)
     if right is not None:
-        raise DisklessError(f"found {shown(one.name)}; {right}")
-    address = one.ip or (old.ip if old else None)
+        raise DisklessError(f"found {shown(entry.name)}; {right}")
+    address = entry.ip or (old.ip if old else None)
     if address is None:
-        raise DisklessError(f"{one.name}: found no address; give the file that has it as well")
+        raise DisklessError(f"{entry.name}: found no address; give the file that has it as well")
     ip = address_of(address, "ip")
-    settings = checked(one.settings)
+    settings = checked(entry.settings)
     if "bmc" in settings:
         settings["bmc"] = address_of(settings["bmc"], "bmc")
-    mine = one.profile or profile
+    mine = entry.profile or profile
     if old is None:
-        return RegisteredNode(one.name, one.mac, ip, mine or desk.only_profile(), settings)
+        return RegisteredNode(entry.name, entry.mac, ip, mine or desk.only_profile(), settings)
     settings = {**old.settings, **settings}
-    return RegisteredNode(one.name, one.mac or old.mac, ip, mine or old.profile, settings)
+    return RegisteredNode(entry.name, entry.mac or old.mac, ip, mine or old.profile, settings)
 
 
 def _difference(old: RegisteredNode, new: RegisteredNode) -> dict[str, dict[str, Any]]:

@@ -57,17 +57,17 @@ class Triage:
         the reason. Lines that can only be nodes, and those that ``only`` names, are never left out.
         """
         nodes, others = [], []
-        coming = {found.name.lower() for found in every if not found.skip}
+        coming = {entry.name.lower() for entry in every if not entry.skip}
         for name in self._registered.keys() - coming:
             self._alike.add(name, "a registered node")
         seen: dict[str, str] = {}
-        for found in every:
-            if not found.skip and not self._only.has(found):
-                found = dataclasses.replace(found, skip=OTHERS)  # noqa: PLW2901
-            if found.skip:
-                others.append(found)
+        for entry in every:
+            if not entry.skip and not self._only.has(entry):
+                entry = dataclasses.replace(entry, skip=OTHERS)  # noqa: PLW2901
+            if entry.skip:
+                others.append(entry)
                 continue
-            node = self._on_its_network(found)
+            node = self._on_its_network(entry)
             why = self._why_not(node, coming, seen)
             if why and not (node.certain or self._only.names_it(node)):
                 others.append(dataclasses.replace(node, skip=why))
@@ -79,29 +79,29 @@ class Triage:
             nodes.append(node)
         return nodes, others
 
-    def _networks(self, found: Found) -> list[Network]:
+    def _networks(self, entry: Found) -> list[Network]:
         """Return the networks that a node may boot on."""
-        old = self._registered.get(found.name.lower())
-        own = found.profile or self._profile or (old.profile if old else None)
+        old = self._registered.get(entry.name.lower())
+        own = entry.profile or self._profile or (old.profile if old else None)
         try:
-            name = self._desk.network_of(own or self._desk.only_profile(), found.settings)
+            name = self._desk.network_of(own or self._desk.only_profile(), entry.settings)
         except DisklessError:
             return list(self._desk.cluster.networks.values())
         return [self._desk.cluster.networks[name]]
 
-    def _on_its_network(self, found: Found) -> Found:
+    def _on_its_network(self, entry: Found) -> Found:
         """Return a node with that one of its addresses that is on its network; of several, which
         one line has, it is the first. Where lines give it several, that is noted as wrong."""
-        nets = self._networks(found)
-        several = [ip for ip in (found.ip, *found.others) if ip and ADDRESS.fullmatch(ip)]
+        nets = self._networks(entry)
+        several = [ip for ip in (entry.ip, *entry.others) if ip and ADDRESS.fullmatch(ip)]
         inside = list(dict.fromkeys(ip for ip in several if _is_in(ip, nets)))
-        if len(inside) > 1 and found.clash:
-            self.wrong.append(found.clash)
+        if len(inside) > 1 and entry.clash:
+            self.wrong.append(entry.clash)
         if not inside:
-            return found
+            return entry
         left = [ip for ip in several if ip != inside[0]]
-        notes = (*found.notes, *(["a further address"] if left else []))
-        return dataclasses.replace(found, ip=inside[0], others=tuple(left), notes=notes)
+        notes = (*entry.notes, *(["a further address"] if left else []))
+        return dataclasses.replace(entry, ip=inside[0], others=tuple(left), notes=notes)
 
     def _why_not(self, node: Found, coming: set[str], seen: Mapping[str, str]) -> str:
         """Return why a line is no node, or nothing."""

@@ -171,17 +171,17 @@ def _expand(
 
 def _devices(layers: list[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """Return the devices of a node, in its order, with what its profiles say of them."""
-    found: dict[str, dict[str, str]] = {}
+    devices: dict[str, dict[str, str]] = {}
     keys = ("hwaddr", "ipaddr", "ipcidr", "type", "device")
     for layer in layers:
         for name in _mapping(layer, "network devices"):
             device = _mapping(_mapping(layer, "network devices"), name)
-            there = found.setdefault(name, {})
+            settings = devices.setdefault(name, {})
             for key in keys:
                 value = _text(device, key)
                 if value:
-                    there.setdefault(key, value)
-    return found
+                    settings.setdefault(key, value)
+    return devices
 
 
 def _primary(
