@@ -4,9 +4,18 @@ what cannot be trusted."""
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 from collections.abc import Iterable
+
+#: What helps against an error of a whole file system.
+REMEDIES = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there, or raise the quota",
+    errno.EROFS: "mount that file system read-write",
+    errno.EIO: "look for errors of the disk (dmesg)",
+}
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 #: From fcntl.h and linux/fs.h.

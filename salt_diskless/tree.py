@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from salt_diskless import unfinished
 from salt_diskless.cluster import DisklessError
-from salt_diskless.disk import flush, write_all
+from salt_diskless.disk import REMEDIES, flush, write_all
 from salt_diskless.files import attributes
 
 MARK = "salt-diskless"
@@ -326,7 +326,8 @@ def _not_read(path: str, err: OSError) -> DisklessError:
 
 
 def _not_written(path: str, err: OSError) -> DisklessError:
-    return DisklessError(f"{path}: cannot be written: {err.strerror}; it is as it was")
+    again = f" ({REMEDIES[err.errno]} and run the command again)" if err.errno in REMEDIES else ""
+    return DisklessError(f"{path}: cannot be written: {err.strerror}; it is as it was{again}")
 
 
 def _remove(paths: Sequence[str], own_below: str | None) -> None:

@@ -19,7 +19,7 @@ from salt.exceptions import (
     SaltException,
 )
 
-from salt_diskless import preflight
+from salt_diskless import disk, preflight
 from salt_diskless.adapter import arguments
 from salt_diskless.cluster import Cluster, ClusterError, DisklessError, Site, parse
 from salt_diskless.platform import Platform
@@ -184,6 +184,8 @@ def salt_error() -> Iterator[None]:
         raise CommandExecutionError(str(err)) from err
     except OSError as err:
         where = f"{err.filename}: {err.strerror}" if err.filename else str(err)
+        if err.errno in disk.REMEDIES:
+            where += f"; {disk.REMEDIES[err.errno]} and run the command again"
         raise CommandExecutionError(where) from err
 
 

@@ -18,7 +18,7 @@ from salt_diskless.boot.roots import NAME, Squashfs
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, installed, run
-from salt_diskless.disk import flush
+from salt_diskless.disk import REMEDIES, flush
 from salt_diskless.image import space
 from salt_diskless.image.versions import (
     Version,
@@ -110,6 +110,8 @@ def make(image: Image, version: Version) -> None:
         flush([directory])
     except (CommandFailed, OSError) as err:
         drop(image, version.name)
+        if isinstance(err, OSError) and err.errno in REMEDIES:
+            raise
         raise DisklessError(f"{where}: {version.name} was not made one file: {err}") from err
     os.rename(f"{file}.new", file)
     describe(image, replace(version, squashfs=made))

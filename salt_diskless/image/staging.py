@@ -14,7 +14,7 @@ from dataclasses import replace
 from salt_diskless import node
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.command import CommandFailed, run
-from salt_diskless.disk import flush
+from salt_diskless.disk import REMEDIES, flush
 from salt_diskless.files.beneath import Tree
 from salt_diskless.image import identity, initramfs, links, mounts, notes, rsync
 from salt_diskless.image.listing import listing
@@ -180,6 +180,8 @@ def complete(
                 else:
                     initramfs.build(image, staging, tool, release, kernel)
         except OSError as err:
+            if err.errno in REMEDIES:
+                raise
             raise DisklessError(
                 f"diskless:images:{image.name}: {err.filename}: cannot be written in the new "
                 f"version: {err.strerror}; put it right in the golden root"

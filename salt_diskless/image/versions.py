@@ -23,6 +23,7 @@ from salt_diskless.boot.roots import Squashfs
 from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.disk import REMEDIES
 
 #: The end of the file with a version's packages.
 _OF_PACKAGES = ".packages.json"
@@ -186,17 +187,32 @@ def changing(image: Image) -> Iterator[None]:
 
     Raises :class:`DisklessError` at once when somebody else holds it.
     """
-    os.makedirs(image.location, mode=0o755, exist_ok=True)
-    with open(f"{image.location}/.lock", "a", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DisklessError(
-                f"diskless:images:{image.name}: found it at work: a sync, publish or prune of it "
-                "is running; try again when it has ended"
-            ) from None
-        tidy(image)
+    with _disk_errors(image):
+        os.makedirs(image.location, mode=0o755, exist_ok=True)
+        with open(f"{image.location}/.lock", "a", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DisklessError(
+                    f"diskless:images:{image.name}: found it at work: a sync, publish or prune of "
+                    "it is running; try again when it has ended"
+                ) from None
+            tidy(image)
+            yield
+
+
+@contextlib.contextmanager
+def _disk_errors(image: Image) -> Iterator[None]:
+    """Name the image, the file system and what helps where that is full, read-only or broken."""
+    try:
         yield
+    except OSError as err:
+        if err.errno not in REMEDIES:
+            raise
+        raise DisklessError(
+            f"diskless:images:{image.name}: found {image.location} failing: {err.strerror} "
+            f"({err.filename or 'a write'}); {REMEDIES[err.errno]} and run the command again"
+        ) from err
 
 
 def publish(image: Image, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import itertools
 import os
 import pathlib
@@ -145,7 +146,11 @@ def numbers(step: int) -> Iterator[int]:
 
 #: Each change at night, and a sample in each run of the tests.
 each_step = pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=pytest.mark.nightly, id="each"), pytest.param(29, id="sample")]
+    "step",
+    [
+        pytest.param(1, marks=pytest.mark.nightly, id="each"),
+        pytest.param(29, id="sample"),
+    ],
 )
 
 
@@ -256,3 +261,46 @@ class Traced:
             yield done
         finally:
             script.unlink()
+
+
+def failing(number: int, code: int, work: Callable[[], object], below: str) -> Callable[[], object]:
+    """Return a call that does its work on a disk that fails from its change of that number on.
+
+    code
+        ``errno.ENOSPC``, with which files can still be removed, or ``errno.EROFS``.
+    below
+        The directory that is on that disk.
+    """
+    frees = {"os.remove", "os.rmdir", "os.rename", "os.chmod", "os.chown", "os.utime"}
+    changes = {event for event in CHANGES if event.startswith("os.")}
+    changes -= {"os.fork", "os.posix_spawn", *(frees if code == errno.ENOSPC else ())}
+    count, is_on = 0, True
+
+    def step(event: str, arguments: tuple) -> None:
+        nonlocal count
+        is_open = event == "open" and (arguments[2] or 0) & WRITES
+        is_path = not isinstance(arguments[0], int)
+        if not is_on or not (event in changes or (is_open and is_path)):
+            return
+        path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else below
+        if path.startswith("/") and not path.startswith(below):
+            return
+        count += 1
+        if count >= number:
+            raise OSError(code, os.strerror(code), path)
+
+    def begin() -> object:
+        nonlocal is_on
+        sys.addaudithook(step)
+        try:
+            return work()
+        finally:
+            is_on = False
+            if count < number:
+                raise NotReached
+
+    return begin
+
+
+class NotReached(Exception):
+    """The call has fewer changes than that."""

@@ -174,7 +174,10 @@ def test_a_disk_that_went_read_only_is_said_with_its_path(salt_call, pillar, loc
     try:
         ret = salt_call(pillar).state("diskless_image.synced")
         assert ret.result is False
-        assert ret.comment == f"{location}/.lock: Read-only file system"
+        assert ret.comment == (
+            f"diskless:images:tiny: found {location} failing: Read-only file system "
+            f"({location}/.lock); mount that file system read-write and run the command again"
+        )
     finally:
         subprocess.run(["umount", str(location)], check=True)
 

@@ -3,6 +3,7 @@ image is what an undisturbed call leaves, but for the names of versions and time
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pathlib
@@ -20,6 +21,7 @@ from tests.functional.killed import (
     Traced,
     each_step,
     everything,
+    failing,
     killed_at,
     numbers,
 )
@@ -254,6 +256,8 @@ PROGRAMS = [
     ("live", "unshare"),
     ("freeze", "cp"),
 ]
+#: The others are too slow for each run of the tests.
+IN_EACH_RUN = [("second", "rsync"), ("squashfs", "mksquashfs")]
 
 
 def moments() -> Iterator[int]:
@@ -265,7 +269,14 @@ def moments() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("with_caller", [True, False], ids=["both", "program"])
-@pytest.mark.parametrize("case,program", PROGRAMS, indirect=["case"])
+@pytest.mark.parametrize(
+    "case,program",
+    [
+        pytest.param(*pair, marks=() if pair in IN_EACH_RUN else pytest.mark.nightly)
+        for pair in PROGRAMS
+    ],
+    indirect=["case"],
+)
 def test_a_program_killed_while_it_writes_leaves_nothing(
     case, traced, program, with_caller, tmp_path
 ):
@@ -314,3 +325,30 @@ def outcome(work: Callable[[], object]) -> str:
         text = stream.read()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return "killed" if code else text
+
+
+@each_step
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])
+@pytest.mark.parametrize(
+    "case", ["first", "second", "squashfs", "live", "freeze", "publish", "prune"], indirect=True
+)
+def test_a_disk_that_fails_is_named_and_the_next_call_goes_on(case, code, tmp_path, step):
+    one, call, places, before = case
+    one.work(call)
+    look(call)
+    wanted = whole(places)
+    for number in numbers(step):
+        before.put_back()
+        work = failing(number, code, lambda: one.work(call), str(tmp_path / "diskless"))
+        error = outcome(work)
+        if "NotReached" in error:
+            break
+        assert "Traceback" not in error, (number, error)
+        if error:
+            assert os.strerror(code) in error and error.startswith(("diskless:", "/")), number
+            assert "golden root" not in error and "again" in error, (number, error)
+        look(call)
+        one.repair(call)
+        assert differences(whole(places), wanted) == [], (number, error)
+        assert half_written(places) == [], number
+    assert number > 3 or step > 1
