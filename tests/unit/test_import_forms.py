@@ -127,6 +127,16 @@ def test_a_control_character_is_no_text(tmp_path, data):
         importing.read(str(tmp_path / "hosts"))
 
 
+def test_a_profile_that_is_wrong_is_named_once(tmp_path, store):
+    text = "name,mac,ip,profile\n" + BODY.replace("\n", ",comput\n")
+    with pytest.raises(DisklessError, match=r"rack.csv line 2: profile: found 'comput'; did you"):
+        take(tmp_path, store, rack__csv=text)
+    nodes = [list(FORMATS["hosts"]("10.8.226.5 node005\n10.8.226.6 node006\n"))]
+    with pytest.raises(DisklessError) as err:
+        importing.planned(desk(store), nodes, "comput")
+    assert str(err.value) == "profile: found 'comput'; did you mean compute?"
+
+
 # -- dhcpd ----------------------------------------------------------------------------------------
 
 HOST = "host n05 { hardware ethernet 52:54:00:aa:00:05; fixed-address 10.8.226.5; }\n"

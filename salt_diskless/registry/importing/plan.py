@@ -12,6 +12,7 @@ from ClusterShell.RangeSet import RangeSet
 from salt_diskless.cluster import DisklessError, names
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.cluster.wording import nearest
 from salt_diskless.registry.decide import Desk, address_of, checked
 from salt_diskless.registry.importing.found import Found
 from salt_diskless.registry.importing.only import Only
@@ -42,6 +43,7 @@ def plan(
     """
     with desk.store.read() as tx:
         registered = {node.name.lower(): node for node in tx.nodes()}
+    _check_profile(desk, profile)
     every = list(entries)
     only = (only or Only()).by_first_names(every)
     missing = only.check(every)
@@ -139,10 +141,18 @@ def _node(
     if "bmc" in settings:
         settings["bmc"] = address_of(settings["bmc"], "bmc")
     mine = entry.profile or profile
+    _check_profile(desk, mine)
     if old is None:
         return RegisteredNode(entry.name, entry.mac, ip, mine or desk.only_profile(), settings)
     settings = {**old.settings, **settings}
     return RegisteredNode(entry.name, entry.mac or old.mac, ip, mine or old.profile, settings)
+
+
+def _check_profile(desk: Desk, name: str | None) -> None:
+    """Raise :class:`DisklessError` for a profile that the pillar does not have."""
+    profiles = desk.pillar.get("profiles") or {}
+    if name is not None and name not in profiles:
+        raise DisklessError(f"profile: found {shown(name)}; {nearest(name, profiles)}")
 
 
 def _difference(old: RegisteredNode, new: RegisteredNode) -> dict[str, dict[str, Any]]:
