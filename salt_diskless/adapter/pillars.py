@@ -24,9 +24,23 @@ from salt_diskless.registry.place import store_of
 REGISTRY = "diskless_nodes"
 
 
+def external(opts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the external pillars of a master's configuration. An entry that is no mapping is left
+    out: Salt itself says that it is wrong."""
+    entries = opts.get("ext_pillar")
+    given = entries if isinstance(entries, list) else []
+    return [entry for entry in given if isinstance(entry, Mapping) and entry]
+
+
 def without_registry(opts: Mapping[str, Any]) -> list[Any]:
     """Return the external pillars of a master's configuration but for the registry's."""
-    return [one for one in opts.get("ext_pillar") or [] if REGISTRY not in one]
+    return [entry for entry in external(opts) if REGISTRY not in entry]
+
+
+def has_registry(opts: Mapping[str, Any]) -> bool:
+    """Return True if the registry's nodes get into pillars: of several external pillars in one
+    entry, Salt takes only what the last one returns."""
+    return any([*entry][-1] == REGISTRY for entry in external(opts))
 
 
 def own(opts: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import salt.pillar
 
 from salt_diskless import adapter
-from salt_diskless.adapter import master_ids
+from salt_diskless.adapter import master_ids, pillars
 from salt_diskless.cluster import DisklessError, Problem
 from salt_diskless.registry.listed import listed
 from salt_diskless.registry.place import store_of
@@ -48,7 +48,7 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any], *_: Any, **__: Any) -> di
         nodes = [node for node in tx.nodes(None if own else minion_id) if node.mac is not None]
         number = tx.number()
     first = bool(__opts__.get("ext_pillar_first"))
-    by_hand = _by_hand(minion_id) if first or _has_later() else (pillar.get("diskless") or {})
+    by_hand = _by_hand(minion_id) if first or _later() else (pillar.get("diskless") or {})
     if not isinstance(by_hand, Mapping):
         # The checks of the pillar say what is wrong with it.
         return {}
@@ -81,10 +81,10 @@ def _text(problem: Problem) -> dict[str, str]:
     return {"path": problem.path, "found": problem.found, "right": problem.right}
 
 
-def _has_later() -> bool:
-    """Return True if an external pillar after this one may list nodes by hand."""
-    last = [*(__opts__.get("ext_pillar") or [{}])][-1]
-    return isinstance(last, Mapping) and bool(last) and __virtualname__ not in last
+def _later() -> str | None:
+    """Return an external pillar after this one, which may list nodes by hand, or None."""
+    names = [str(name) for entry in pillars.external(__opts__) for name in entry]
+    return names[-1] if names and names[-1] != __virtualname__ else None
 
 
 def _strategy() -> str:
@@ -105,6 +105,12 @@ def _check_settings(strategy: str, first: bool) -> None:
     given = __opts__.get("pillar_source_merging_strategy") or "smart"
     setting = "the master's configuration: pillar_source_merging_strategy: found"
     right = "set it to smart or recurse"
+    for entry in pillars.external(__opts__):
+        if __virtualname__ in entry and [*entry][-1] != __virtualname__:
+            raise DisklessError(
+                f"the master's configuration: ext_pillar: found {[*entry][-1]} in the entry of "
+                f"{__virtualname__}, of which Salt takes only the last one; give each its own '-'"
+            )
     if strategy == "list":
         raise DisklessError(f"{setting} list, with which Salt keeps no pillar; {right}")
     if strategy == "overwrite":
@@ -113,8 +119,8 @@ def _check_settings(strategy: str, first: bool) -> None:
                 f"{setting} {given} beside ext_pillar_first: True, with which the pillar's "
                 f"diskless takes the registry's nodes away; {right}, or ext_pillar_first to False"
             )
-        if _has_later():
-            last = next(iter(__opts__["ext_pillar"][-1]))
+        last = _later()
+        if last is not None:
             raise DisklessError(
                 f"{setting} {given} and ext_pillar with {last} after "
                 f"{__virtualname__}, which could take the registry's nodes away; {right}, or move "
@@ -124,9 +130,8 @@ def _check_settings(strategy: str, first: bool) -> None:
 
 def _by_hand(minion_id: str) -> dict[str, Any]:
     """Return what the pillar of a minion has below ``diskless`` without the registry."""
-    others = [one for one in __opts__.get("ext_pillar") or [] if __virtualname__ not in one]
     compiler = salt.pillar.Pillar(
-        {**__opts__, "ext_pillar": others},
+        {**__opts__, "ext_pillar": pillars.without_registry(__opts__)},
         __opts__.get("grains") or {},
         minion_id,
         __opts__.get("saltenv") or "base",

@@ -105,6 +105,12 @@ def find(tx: Transaction, who: Any) -> Machine:
             "number; give the MAC that is meant, in quotes"
         )
     if len(others) == 1:
+        claims = tx.contradictions(macs).get(macs, {}).get("serial")
+        if claims:
+            raise DisklessError(
+                f"{shown(who)}: found {macs}, of which other events say {' or '.join(claims)}; "
+                "look at the machine, and give its MAC"
+            )
         return others[0]
     if others:
         raise DisklessError(f"{shown(who)}: found {macs}; name one by its MAC")

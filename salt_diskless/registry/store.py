@@ -277,6 +277,10 @@ class Transaction:
         for key, value in new.items():
             if getattr(there, key) is None or key == "ip":
                 self._ask(f"UPDATE machine SET {key} = ? WHERE mac = ?", value, said.mac)
+                self._ask(
+                    "DELETE FROM contradiction WHERE mac = ? AND what = ? AND value = ?",
+                    *(said.mac, key, value),
+                )
             else:
                 self._contradict(said.mac, key, value)
         self._ask("UPDATE machine SET last_seen = ?, open = 1 WHERE mac = ?", now, said.mac)

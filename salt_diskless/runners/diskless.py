@@ -570,8 +570,7 @@ def _desk(test: bool, decides: bool = True, scheduled: bool = False) -> decide.D
 
     Raises :class:`DisklessError` when nodes could be accepted that no pillar would have.
     """
-    has_registry = len(pillars.without_registry(__opts__)) < len(__opts__.get("ext_pillar") or [])
-    if decides and not test and not has_registry:
+    if decides and not test and not pillars.has_registry(__opts__):
         raise DisklessError(
             "the master's configuration: found no diskless_nodes in ext_pillar, and the next "
             "highstate of a boot server would take its registered nodes away; add it, as "

@@ -10,7 +10,7 @@ import pytest
 import salt.pillar
 import yaml
 
-from salt_diskless.adapter import master_ids
+from salt_diskless.adapter import master_ids, pillars
 from salt_diskless.cluster import ClusterError, DisklessError, parse
 from salt_diskless.registry.decide import Desk, Wish
 from salt_diskless.registry.store import Store
@@ -200,6 +200,28 @@ def test_a_later_external_pillar_takes_no_node_away(compiled, accept, pillar, tm
     )
     assert found["diskless"]["nodes"] == {**pillar["nodes"], **nodes}
     assert len(parse(found["diskless"]).nodes) == 5
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("strategy", ["recurse", "overwrite"])
+def test_two_external_pillars_in_an_entry_are_refused(compiled, accept, strategy, first):
+    """Of these Salt takes only what the last one returns."""
+    accept(5, "node005", "10.77.0.50")
+    ours, other = {"diskless_nodes": {}}, {"cmd_yaml": "echo 'more: 1'"}
+    settings = {"pillar_source_merging_strategy": strategy, "ext_pillar_first": first}
+    found = compiled(ext_pillar=[{**ours, **other}], **settings)
+    error = next(text for text in found["_errors"] if "diskless_nodes" in text)
+    assert "found cmd_yaml in the entry of diskless_nodes" in error
+    assert not pillars.has_registry({"ext_pillar": [{**ours, **other}]})
+    for given in ([{**other, **ours}], [other, ours], [None, ours, 7]):
+        assert pillars.has_registry({"ext_pillar": given})
+        assert pillars.without_registry({"ext_pillar": given}) in ([], [other])
+
+
+@pytest.mark.parametrize("given", [None, {}, "x", 7, [], [None], [{}], ["diskless_nodes"]])
+def test_no_form_of_the_setting_is_a_traceback(given):
+    assert pillars.without_registry({"ext_pillar": given}) == []
+    assert not pillars.has_registry({"ext_pillar": given})
 
 
 # -- names of masters -----------------------------------------------------------------------------

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from salt_diskless.cluster import DisklessError
 from salt_diskless.registry import deliver, report
+from salt_diskless.registry.decide import find
 from salt_diskless.registry.store import Store
 from tests.unit.registry import accept, announce, desk, mac, of
 
@@ -94,3 +96,22 @@ def test_no_number_of_events_makes_a_machine_long(tmp_path_factory, events):
         *(f"S{serial}9" for serial, _ in events),
         *(server for _, server in events),
     } - {one["serial"], one["server"]}
+
+
+def test_a_doubtful_machine_is_not_named_by_its_serial_number(store):
+    announce(store, 1, serial="S1A")
+    announce(store, 1, serial="S7X")
+    with store.read() as tx:
+        with pytest.raises(DisklessError, match="other events say S7X; look at the machine"):
+            find(tx, "S1A")
+        assert find(tx, mac(1)).serial == "S1A"
+
+
+def test_a_boot_server_takes_the_place_of_no_boot_server(store):
+    announce(store, 1, server="nobody")
+    announce(store, 1, server="boot2")
+    deliver.apply_rules(store, desk(store))
+    assert "server" not in waiting(store)[mac(1)]
+    announce(store, 1, server="boot2")
+    one = waiting(store)[mac(1)]
+    assert one["server"] == "boot2" and "contradicted" not in one
