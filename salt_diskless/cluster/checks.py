@@ -29,6 +29,7 @@ def between(
     yield from _server_addresses(servers)
     yield from _networks(networks)
     yield from paths.conflicts(paths.uses(images, lookup))
+    yield from _lookup(lookup)
     yield from _golden(images)
     yield from _live(nodes)
     yield from _unique(servers, images, nodes)
@@ -103,6 +104,20 @@ def rule(given: RuleIn, names: int) -> Iterator[tuple[str, str, str]]:
             yield key, f"{len(listed)} for {names} nodes", "give one a node, in their order"
     if given.next is not None and 0 < names < given.next:
         yield "nodes", f"{names} for {given.next} machines", "give as many names at least"
+
+
+def _lookup(names: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for each service, and each variable of one file, that is named twice."""
+    for keys in (
+        ("dhcp_service", "tftp_service", "nfs_service", "mountd_service", "ssh_service"),
+        ("tftp_root_key", "tftp_options_key"),
+    ):
+        owners: dict[str, str] = {}
+        for key in (key for key in keys if key in names):
+            other = owners.setdefault(names[key].removesuffix(".service"), key)
+            if other != key:
+                right = f"give a name of its own: diskless:lookup:{other} has it too"
+                yield Problem(f"diskless:lookup:{key}", names[key], right)
 
 
 def _server_addresses(servers: Mapping[str, Server]) -> Iterator[Problem]:

@@ -218,7 +218,9 @@ def _fold(names: tuple[str, ...]) -> str:
     plain: list[str] = []
     odd: list[str] = []
     for name in names:
-        (plain if _SYNTAX.isdisjoint(name) else odd).append(name)
+        # A text that is no name can have more numbers than Python has frames.
+        is_plain = len(name) <= _LONGEST_NAME and _SYNTAX.isdisjoint(name)
+        (plain if is_plain else odd).append(name)
     return ",".join([*_folded(plain), *sorted(odd)])
 
 

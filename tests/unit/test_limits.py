@@ -235,6 +235,12 @@ def test_a_fold_expands_to_the_same_names(names):
     assert sorted(expand(fold(names))) == sorted(names) or not names
 
 
+def test_texts_that_are_no_names_are_folded_too():
+    """Each number in them was a call in a call."""
+    names = ["a1" * 8_000, "a1" * 8_000 + "2", "1." * 100_000]
+    assert fold(names) == ",".join(sorted(names))
+
+
 @given(st.text("an1-3[],!&^/ x", max_size=40))
 def test_any_text_is_a_node_set_or_a_sentence(text):
     try:

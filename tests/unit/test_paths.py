@@ -147,6 +147,19 @@ def test_a_name_that_is_no_variable_of_a_service_is_refused(howto, key, name):
     assert "shell variable" in problems(howto)[f"diskless:lookup:{key}"]
 
 
+@pytest.mark.parametrize(
+    ("names", "key"),
+    [
+        ({"dhcp_service": "x", "tftp_service": "x"}, "tftp_service"),
+        ({"ssh_service": "ssh", "dhcp_service": "ssh.service"}, "ssh_service"),
+        ({"tftp_root_key": "X", "tftp_options_key": "X"}, "tftp_options_key"),
+    ],
+)
+def test_two_services_or_variables_of_one_name_are_refused(howto, names, key):
+    howto["lookup"] = names
+    assert "has it too" in problems(howto)[f"diskless:lookup:{key}"]
+
+
 @pytest.mark.parametrize("path", ["/srv/" + "a" * 256, "/srv" + "/a" * 500])
 def test_a_path_that_no_file_system_or_nfs_takes_is_refused(howto, path):
     howto["images"]["rhel5compute"]["location"] = path
