@@ -45,6 +45,12 @@ _HARMFUL = frozenset(
     }
     | {"overlayroot", "systemd.volatile", "systemd.hostname", "systemd.machine_id", "bootdev"}
     | {"resume", "resume_offset", "rd.neednet", "rd.bootif", "rd.systemd.unit", "--", "---"}
+    | {"rd.cmdline", "hostname"}
+)
+#: These name modules that are not loaded, and a node needs some: modprobe(8), dracut.cmdline(7).
+_BLACKLISTS = frozenset({"module_blacklist", "modprobe.blacklist", "rd.driver.blacklist"})
+_NEEDED = frozenset(
+    "af_packet grace lockd loop nfs nfsv3 nfsv4 overlay squashfs sunrpc".split(),
 )
 #: What begins so is reserved as well.
 _PREFIXES = ("DISKLESS_", "diskless.", "rd.live.", "rd.overlay", "rd.nfs.", "mount.usr")
@@ -57,6 +63,10 @@ def reserved(word: str) -> str | None:
     plain = name.replace("-", "_")
     if plain in _WRITTEN:
         return f"leave {name} out: salt-diskless writes it itself"
+    if plain in _BLACKLISTS:
+        needed = sorted(_NEEDED & {*word.replace("-", "_").partition("=")[2].split(",")})
+        if needed:
+            return f"leave {needed[0]} out of {name}: a diskless node would not boot without it"
     if name in _HARMFUL or plain in _HARMFUL or plain.startswith(_PREFIXES):
         return f"leave {name} out: a diskless node would not boot, or not as its pillar has it"
     return None

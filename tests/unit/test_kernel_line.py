@@ -99,6 +99,8 @@ def test_the_words_that_are_written_are_reserved(howto):
         *("boot=live", "netroot=nfs", "rd.live.image", "BOOTIF=x", "BOOT_IMAGE=x", "rd.neednet=1"),
         *("DISKLESS_NEW=x", "diskless.other=1", "nfs.nfs4-unique-id=x", "systemd.hostname=x"),
         *("systemd.machine-id=x", "systemd.volatile=yes", "resume=/dev/sda2", "mount.usr=x"),
+        *("module_blacklist=nouveau,nfsv3", "modprobe.blacklist=squashfs", "rd.cmdline=ask"),
+        *("rd.driver.blacklist=af-packet", "module-blacklist=nfs", "hostname=x"),
     ],
 )
 def test_a_word_that_keeps_a_node_from_booting_is_refused(howto, tmp_path, word):
@@ -111,7 +113,11 @@ def test_a_word_that_keeps_a_node_from_booting_is_refused(howto, tmp_path, word)
 
 
 @pytest.mark.parametrize(
-    "text", ["net.ifnames=0 panic=30", "console=tty0 quiet", "rd.debug", "rootless=1", "iommu=pt"]
+    "text",
+    [
+        *("net.ifnames=0 panic=30", "console=tty0 quiet", "rd.debug", "rootless=1", "iommu=pt"),
+        *("module_blacklist=nouveau", "modprobe.blacklist=radeon,nfsd", "crashkernel=256M"),
+    ],
 )
 def test_other_words_are_accepted(howto, text):
     howto["nodes"]["node003"]["kernel_append"] = text
