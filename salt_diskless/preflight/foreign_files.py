@@ -17,6 +17,8 @@ from salt_diskless.state import originals
 
 #: What the packages of the distributions write as the directory of their TFTP daemon.
 _TFTP_DEFAULTS = frozenset({None, "", *(names.tftp_root for names in PLATFORMS.values())})
+#: Where the RHEL family has dhcpd's arguments, which may be interfaces (dhcpd(8)).
+_DHCPD_ARGUMENTS = "/etc/sysconfig/dhcpd"
 _DHCP_DEFAULTS = frozenset({None, ""})
 
 
@@ -26,6 +28,7 @@ def problems(site: Site, platform: Platform) -> Iterator[Problem]:
     for path in _marked_files(platform):
         yield from _file(path, site, platform)
     yield from _settings(site, platform)
+    yield from _other_settings(site, platform)
 
 
 def _marked_files(platform: Platform) -> Iterator[str]:
@@ -91,3 +94,34 @@ def _settings(site: Site, platform: Platform) -> Iterator[Problem]:
                 f"remove it, or have it set to {shown(wanted)}: add {path} to the list "
                 "diskless:adopt in the pillar",
             )
+
+
+def _other_settings(site: Site, platform: Platform) -> Iterator[Problem]:
+    """Yield a problem for each variable that the project does not set, and with which a daemon
+    reads another configuration, or does not listen where the nodes are."""
+    addresses = {str(address) for address in site.server.addresses}
+    missing = {*dhcpd_text.interfaces(site)}
+    for path, key in (
+        (platform.dhcp_defaults, "DHCPDv4_CONF"),
+        (platform.tftp_defaults, "TFTP_ADDRESS"),
+        (None if platform.dhcp_defaults else _DHCPD_ARGUMENTS, "DHCPDARGS"),
+    ):
+        if not path or path in site.adopt or look.kind(path) != "a file":
+            continue
+        try:
+            found = shell_settings.value(path, key) or ""
+        except DisklessError:
+            continue  # Only the variables that the project sets have to be clear.
+        right = ""
+        if key == "DHCPDv4_CONF" and found not in ("", platform.dhcp_config):
+            right = f"dhcpd has to read {platform.dhcp_config}"
+        elif key == "TFTP_ADDRESS":
+            host = found.rpartition(":")[0].strip("[]")
+            if host not in ("", "0.0.0.0", "::", *addresses):
+                right = f"the TFTP daemon has to listen on {', '.join(sorted(addresses))}"
+        elif key == "DHCPDARGS":
+            names = {word for word in found.split() if not word.startswith("-")}
+            if names and not missing <= names:
+                right = f"dhcpd has to listen on {', '.join(sorted(missing))}"
+        if right:
+            yield Problem(path, f"{key}={shown(found)}", f"remove it: {right}")

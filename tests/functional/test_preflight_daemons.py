@@ -168,3 +168,40 @@ def test_a_port_that_is_free_again_is_no_problem(salt_call, pillar, server):
     refused(salt_call(pillar))
     server.__closure__[0].cell_contents.pop().communicate()
     wait_until(lambda: salt_call(pillar).state("diskless.valid").result is True)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "says"),
+    [
+        ("dhcp_defaults", "DHCPDv4_CONF=/etc/dhcp/own.conf\n", "remove it: dhcpd has to read /"),
+        ("tftp_defaults", 'TFTP_ADDRESS="10.8.0.1:69"\n', "has to listen on 10.77.0.1"),
+        ("tftp_defaults", "TFTP_ADDRESS=127.0.0.1:69\n", "has to listen on 10.77.0.1"),
+        ("tftp_defaults", 'TFTP_ADDRESS=":69"\n', ""),
+        ("tftp_defaults", "TFTP_ADDRESS=10.77.0.1:69\n", ""),
+        ("tftp_defaults", "TFTP_ADDRESS=[::]:69\n", ""),
+        (
+            "sysconfig",
+            "DHCPDARGS=eth1\n",
+            "DHCPDARGS='eth1'; remove it: dhcpd has to listen on dl0",
+        ),
+        ("sysconfig", "DHCPDARGS='-q eth1 dl0'\n", ""),
+        ("sysconfig", "DHCPDARGS=\n", ""),
+    ],
+)
+def test_a_daemon_that_serves_others_is_named(
+    salt_call, pillar, tmp_path, monkeypatch, key, text, says
+):
+    path = tmp_path / "etc/sysconfig/dhcpd"
+    family = {}
+    if key == "sysconfig":
+        monkeypatch.setattr("salt_diskless.preflight.foreign_files._DHCPD_ARGUMENTS", str(path))
+        family = {"os_family": "RedHat"}
+        for name in ("tftp_root", "tftp_defaults", "dhcp_defaults"):
+            del pillar["lookup"][name]
+    else:
+        path = pathlib.Path(pillar["lookup"][key])
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    comment = salt_call(pillar, **family).state("diskless.valid").comment
+    assert (f"  {path}: found " in comment) is bool(says)
+    assert says in comment
