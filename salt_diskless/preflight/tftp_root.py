@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from salt_diskless import tree
 from salt_diskless.boot import pxelinux
 from salt_diskless.cluster.errors import Problem
-from salt_diskless.cluster.model import Site
+from salt_diskless.cluster.model import Node, Site
 from salt_diskless.platform import Platform
 from salt_diskless.preflight import look
 from salt_diskless.state import originals
@@ -24,10 +24,9 @@ def problems(site: Site, platform: Platform) -> Iterator[Problem]:
         yield from _directory(f"{root}/{directory}")
     for name in site.images:
         yield from _image(f"{root}/{pxelinux.DIRECTORY}/{name}", name)
-    nodes = site.nodes.values()
     config, registry = f"{root}/{pxelinux.CONFIG}", f"{root}/{pxelinux.REGISTRY}"
-    yield from _files(config, [pxelinux.hex_name(node.ip) for node in nodes], site)
-    yield from _files(registry, [pxelinux.mac_name(node.mac) for node in nodes], site)
+    yield from _files(config, lambda node: pxelinux.hex_name(node.ip), site)
+    yield from _files(registry, lambda node: pxelinux.mac_name(node.mac), site)
     yield from _loader_files(site, platform)
 
 
@@ -63,17 +62,20 @@ def _contents(path: str) -> Iterator[str]:
                 yield os.path.relpath(f"{directory}/{name}", path)
 
 
-def _files(directory: str, wanted: Sequence[str], site: Site) -> Iterator[Problem]:
-    """Yield a problem for each of these files in a directory that somebody else wrote."""
+def _files(directory: str, file_of: Callable[[Node], str], site: Site) -> Iterator[Problem]:
+    """Yield a problem for each node's file in a directory that somebody else wrote."""
     try:
         changed = os.stat(directory).st_mtime_ns
     except OSError:
         return
+    nodes = site.nodes.values()
     # A few nodes that are added (tests/bench/node.py) do not pay for the files of all others.
-    is_few = len(wanted) < 64
-    foreign = _not_ours(directory, wanted) if is_few else _foreign_names(directory, changed)
+    if len(nodes) < 64:
+        foreign = _not_ours(directory, map(file_of, nodes))
+    else:
+        foreign = _foreign_names(directory, changed)
     if foreign:
-        names = {*wanted}
+        names = {*map(file_of, nodes)}
         for name in foreign:
             if name in names:
                 path = f"{directory}/{name}"
@@ -92,11 +94,12 @@ def _foreign_names(directory: str, _changed: int) -> tuple[str, ...]:
     return _not_ours(directory, sorted(os.listdir(directory)))
 
 
-def _not_ours(directory: str, names: Sequence[str]) -> tuple[str, ...]:
+def _not_ours(directory: str, names: Iterable[str]) -> tuple[str, ...]:
     """Return those of the names that are in the directory and that the project did not write."""
-    paths = {name: f"{directory}/{name}" for name in names}
     return tuple(
-        name for name, path in paths.items() if os.path.lexists(path) and not look.is_marked(path)
+        name
+        for name in names
+        if not look.is_marked(path := f"{directory}/{name}") and os.path.lexists(path)
     )
 
 
