@@ -170,7 +170,7 @@ def _site(pillar: dict):
         ("node004", {"kernel_append": "x" * 2500}, "kernel line of up to"),
         ("node004", {"kernel_append": "rdinit=/bin/sh"}, "leave rdinit out"),
         ("node004", {"ip": "127.0.0.9"}, "give the address of one machine"),
-        ("node004", {"files": ["/usr/lib"]}, "a node boots from /usr/lib"),
+        ("node004", {"files": ["/usr/lib"]}, "/usr/lib belongs to a version"),
         ("node004", {"timeout": {"after": 5}}, "give a whole number from 60"),
         ("node004", {"image": "tiny", "version": "20200101T000000"}, "found 20200101T000000"),
         ("node004", {"kernel": "5.0-none"}, "kernel 5.0-none is wanted"),
