@@ -10,6 +10,7 @@ from typing import Any
 
 import salt.config
 import salt.utils.files
+from salt.exceptions import SaltException
 
 from salt_diskless.cluster import Problem
 from salt_diskless.registry.listed import Listed
@@ -33,13 +34,16 @@ def _ids(opts: Mapping[str, Any]) -> Iterator[object]:
     # A master that has a master is its syndic, under the id of the minion on its machine.
     directory = os.path.dirname(str(opts.get("conf_file") or ""))
     minion = os.path.join(directory, "minion")
-    if directory and os.path.isfile(minion):
-        settings = salt.config.load_config(minion, "SALT_MINION_CONFIG")
-        include = settings.get(
-            "default_include", salt.config.DEFAULT_MINION_OPTS["default_include"]
-        )
-        settings |= salt.config.include_config(include, minion, verbose=False)
-        yield settings.get("id")
+    # The master's user need not be able to read it.
+    with contextlib.suppress(OSError, SaltException):
+        if directory and os.path.isfile(minion) and os.access(minion, os.R_OK):
+            settings = salt.config.load_config(
+                minion, "SALT_MINION_CONFIG", exit_on_config_errors=False
+            )
+            default = salt.config.DEFAULT_MINION_OPTS["default_include"]
+            include = settings.get("default_include", default)
+            settings |= salt.config.include_config(include, minion, verbose=False)
+            yield settings.get("id")
     with contextlib.suppress(OSError), salt.utils.files.fopen(f"{directory}/minion_id") as stream:
         yield stream.read(300).strip()
     # Salt notes each syndic that returns something (salt.master, _syndic_return).

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 import salt.pillar
@@ -258,6 +261,29 @@ def test_no_node_is_called_as_a_master(
         Desk(Store(str(tmp_path / "other")), pillar, masters=masters).accept(
             [Wish(mac(8), (name,), None, "compute")]
         )
+
+
+@pytest.mark.parametrize("text", ["id: [", "id: 7\n", "id: [x]\n", "- x\n", "\0", "", None])
+def test_a_minion_configuration_that_cannot_be_read_is_passed_over(master_opts, tmp_path, text):
+    """The master's user may not read that of the minion; and what it says may be wrong."""
+    master_opts["conf_file"] = str(tmp_path / "master")
+    if text is None:
+        (tmp_path / "minion").mkdir()
+    else:
+        (tmp_path / "minion").write_text(text)
+    assert master_ids.of_master(master_opts) == {"boss", "boss_master"}
+    os.chmod(tmp_path / "minion", 0)
+    with as_nobody():
+        assert master_ids.of_master(master_opts) == {"boss", "boss_master"}
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_a_pillar_without_such_a_name_is_not_touched(compiled, pillar):
