@@ -417,6 +417,37 @@ def test_several_flavours_without_an_ordinary_kernel_are_refused(salt_call, pill
     assert "diskless:images:tiny:kernel: found nothing, and kernels of several" in ret.comment
 
 
+@pytest.mark.parametrize(
+    ("ordinary", "variant"),
+    [
+        ("5.14.0-427.el9.x86_64", "5.14.0-427.el9.x86_64+debug"),
+        ("5.14.0-427.el9.x86_64", "5.14.0-427.el9.x86_64+rt"),
+        ("5.14.0-427.el9.aarch64", "5.14.0-427.el9.aarch64+64k"),
+        ("6.1.0-28-amd64", "6.1.0-29-rt-amd64"),
+        ("6.1.0-28-amd64", "6.1.0-28-cloud-amd64"),
+        ("6.4.0-150600.23-default", "6.4.0-150600.23-preempt"),
+        ("6.4.0-150600.23-default", "6.4.0-150600.23-kvmsmall"),
+        ("6.8.0-45-generic", "6.8.0-46-lowlatency"),
+        ("6.8.0-45-generic", "6.8.0-1015-azure"),
+        ("5.14.0-427.el9.x86_64", "6.11.0-1.el9.elrepo.x86_64"),
+    ],
+)
+def test_a_variant_is_taken_only_by_its_name(
+    salt_call, pillar, location, golden, ordinary, variant
+):
+    halve(golden, OLD, "modules")
+    halve(golden, OLD, "kernel")
+    put_kernel(golden, ordinary)
+    put_kernel(golden, variant)
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True, ret.comment
+    assert f"using {ordinary} (only by name: {variant})" in ret.comment
+    pillar["images"]["tiny"]["kernel"] = variant
+    assert salt_call(pillar).state("diskless_image.synced").changes
+    metadata = json.loads((location / f"metadata/{root(location).name}.json").read_text())
+    assert metadata["kernel"] == variant
+
+
 def halve(golden: pathlib.Path, release: str, half: str) -> None:
     """Take the modules or the kernel of a release away."""
     if half == "modules":
