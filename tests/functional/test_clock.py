@@ -131,6 +131,42 @@ def test_the_file_of_a_version_goes_with_it(salt_call, pillar, location, golden,
     assert salt_call(pillar).state("diskless_image.synced").changes == {}
 
 
+def test_all_that_makes_or_removes_versions_with_any_clock(salt_call, pillar, location, golden, at):
+    """The clock is in the year 2000, in the future and right in turn."""
+    century, made = 26 * 365 * DAY, list[str]()
+    pillar["images"]["tiny"]["live"] = True
+
+    def make(offset: float, text: str) -> None:
+        at(offset)
+        change(golden, text)
+        assert salt_call(pillar).state("diskless_image.synced").changes
+        made.append(root(location).name)
+
+    make(-century, "first")
+    make(10 * DAY, "second")
+    call = salt_call(pillar)
+    at(-century)
+    change(golden, "in place")
+    call.modules["diskless_image.sync"]("tiny", live=True)
+    assert root(location).name == made[-1]
+    call.modules["diskless_image.freeze"]("tiny")
+    made.append(root(location).name)
+    make(0, "third")
+    assert names(location) == made
+    assert call.modules["diskless_image.rollback"]("tiny")["new"] == made[-2]
+    at(century)
+    assert salt_call(pillar).state("diskless_image.synced").changes == {}
+    assert root(location).name == made[-2]
+    call.modules["diskless_image.publish"]("tiny", made[-1])
+    make(-2 * century, "fourth")
+    assert names(location) == made
+    pruned = salt_call(pillar).modules["diskless_image.prune"]("tiny", keep=2)["tiny"]
+    assert pruned["removed"] == made[:-2]
+    at(0)
+    assert (root(location) / "etc/motd").read_text() == "fourth\n"
+    assert salt_call(pillar).state("diskless_image.synced").changes == {}
+
+
 def test_old_files_stay_for_a_node_that_booted_by_another_clock(
     salt_call, pillar, location, golden, at
 ):
