@@ -3,13 +3,14 @@ source's fstab, which nodes do not get."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Mapping
 
 from salt_diskless.cluster import Image
 from salt_diskless.command import run
 from salt_diskless.files.beneath import Tree
-from salt_diskless.image import identity, patterns
+from salt_diskless.image import identity, patterns, rsync
 from salt_diskless.image.machine_identity import Kind, rows
 from salt_diskless.image.sources import RsyncSource
 
@@ -62,7 +63,8 @@ def _names(source: RsyncSource, every: Iterable[str]) -> list[str]:
         argv = ["rsync", "-rl", "--dry-run", "--out-format=%n", *source.options]
         argv += [f"--filter={rule}" for rule in (*rules, "- *")]
         lines = run([*argv, "--", source.location, f"{empty}/"], ok=_OK).stdout.splitlines()
-    return ["/" + line.split(" -> ")[0].rstrip("/") for line in lines if line != "./"]
+    named = (line.split(" -> ")[0].rstrip("/") for line in lines if line != "./")
+    return ["/" + os.fsdecode(rsync.name(path)) for path in named]
 
 
 def fstab(source: RsyncSource) -> str:

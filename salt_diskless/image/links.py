@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.files.beneath import Tree
 from salt_diskless.image import identity
+from salt_diskless.image.notes import printable
 
 #: What leaves a machine's identity out goes by these paths, so they have to be directories.
 _DIRECTORIES = ("/etc", "/var")
@@ -45,7 +46,8 @@ def require(image: Image, tree: str) -> None:
     where = f"diskless:images:{image.name}"
     with Tree(tree) as root:
         problems = [
-            f"{where}: {path}: found a link to {target}; make it a directory in the golden root"
+            f"{where}: {path}: found a link to {printable(target)}; make it a directory in the "
+            "golden root"
             for path in _DIRECTORIES
             if (target := root.link(path)) is not None
         ]
@@ -66,8 +68,8 @@ def dangling(root: Tree, paths: Iterable[str]) -> list[str]:
             problems.append(f"{path}: found no directory; make it one in the golden root")
         else:
             problems.append(
-                f"{path}: found a link to {target}, which is no directory of the golden root; make "
-                f"{path} a directory, or have the link lead to one inside the golden root"
+                f"{path}: found a link to {printable(target)}, which is no directory of the golden "
+                f"root; make {path} a directory, or have the link lead to one inside it"
             )
     return problems
 
@@ -80,7 +82,7 @@ def settle(root: Tree) -> list[str]:
         status = root.status(path)
         if status is not None and not stat.S_ISDIR(status.st_mode):
             target = root.link(path)
-            what = "no directory" if target is None else f"a link to {target}"
+            what = "no directory" if target is None else f"a link to {printable(target)}"
             notes.append(f"{path} is {what} in the golden root; nodes have a directory there")
             root.remove(path)
         root.make_directory(path)
@@ -102,7 +104,8 @@ def settle(root: Tree) -> list[str]:
         target = root.link(path)
         if target is not None and not root.is_directory(path):
             notes.append(
-                f"{path} is a link to {target}, which the golden root does not have; it is kept"
+                f"{path} is a link to {printable(target)}, which the golden root does not have; it "
+                "is kept"
             )
     return notes
 
@@ -121,4 +124,4 @@ def _not_runtime(root: Tree, path: str, leads_to: str) -> str | None:
         leads_to.replace("/self/", "/").lstrip("/"),
     ):
         return None
-    return f"a link to {target}"
+    return f"a link to {printable(target)}"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.files.beneath import Tree
 from salt_diskless.image import identity, patterns
+from salt_diskless.image.notes import printable
 
 NETWORK = frozenset(
     """nfs nfs4 cifs smb3 smbfs lustre beegfs beegfs_nodev ceph fuse.ceph glusterfs fuse.glusterfs
@@ -136,7 +137,7 @@ def choose(image: Image, found: Iterable[str], types: Mapping[str, str], shown: 
         if kind in _PSEUDO or path in _KERNELS or _is_volatile(path) or _is_excluded(image, path):
             continue
         if _is_refused(path, kind):
-            refused.append(f"{path} ({kind or 'a file system of an unknown type'})")
+            refused.append(f"{printable(path)} ({kind or 'a file system of an unknown type'})")
         elif _is_taken(path, kind):
             taken.append(path)
         else:

@@ -6,6 +6,7 @@ matter depends on the nodes that use the image, so the sentences are made when t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -20,6 +21,9 @@ Findings = Mapping[str, tuple[str, ...]]
 Roots = Mapping[str, tuple[str, ...]]
 
 NOBODY: Roots = MappingProxyType({})
+
+#: What a terminal or a message of Salt cannot have.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
 
 _CAPABILITIES = "capabilities"
 HASHES = "hashes"
@@ -65,9 +69,15 @@ _EXPECTED = frozenset({"node", "machine", "scrub", "mounts_taken"})
 _ON_NFS = ("readonly", "overlay")
 
 
+def printable(path: str) -> str:
+    """Return a path or another text of a machine for people and programs: control characters, and
+    bytes that are no UTF-8, are escaped."""
+    return _ODD.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", path)
+
+
 def folded(paths: Iterable[str]) -> tuple[str, ...]:
     """Return a few of the paths, and how many more there are."""
-    every = list(paths)
+    every = list(map(printable, paths))
     if len(every) <= MOST + 1:
         return tuple(every)
     return (*every[:MOST], f"and {len(every) - MOST} more")

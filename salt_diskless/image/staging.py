@@ -211,7 +211,7 @@ def refuse_identity(image: Image, staging: str) -> None:
     if left:
         raise DisklessError(
             f"diskless:images:{image.name}: found the golden node's identity in the new version, "
-            f"so it is not published: {', '.join(left[:10])}"
+            f"so it is not published: {', '.join(notes.folded(left))}"
         )
 
 

@@ -422,3 +422,38 @@ def test_a_live_sync_refuses_a_remote_file_system_of_the_system(
     with pytest.raises(CommandExecutionError, match=r"found /usr/share/x \(nfs4\) mounted"):
         salt_call(pillar).modules["diskless_image.sync"]("tiny", live=True)
     assert root(location) == tree and not (tree / "usr/share/x/file").exists()
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "\udcff\udcfe", "a b", "tab\tx", "\x1b[31m", "ü"])
+def test_odd_names_are_shown_as_text(salt_call, pillar, location, golden, odd, mounted):
+    """The result goes to the master and to terminals."""
+    key = "-----BEGIN PRIVATE KEY-----\nAAAA\n"
+    mounted(f"/data/{odd}")
+    mounted(f"/opt/{odd}")
+    put(golden, f"/etc/wireguard/{odd}.conf")
+    put(golden, f"/etc/ceph/{odd}.keyring", "key = x\n")
+    put(golden, f"/etc/app/{odd}", key)
+    put(golden, f"/usr/bin/{odd}")
+    program = golden / f"usr/bin/{odd}"
+    program.chmod(0o755)
+    subprocess.run(["setcap", "cap_net_raw+ep", program], check=True)
+    call = salt_call(pillar)
+    result = sync(call)
+    text = repr(result["notes"]) + call.state("diskless_image.synced").comment
+    shown = {path for paths in result["notes"].values() for path in paths}
+    assert len([path for path in shown if "wireguard" in path or "ceph" in path]) == 2
+    for path in shown:
+        assert path.isprintable() and path.encode()
+    assert "\x1b" not in text
+    assert sync(call)["changed"] is False
+
+
+@pytest.mark.parametrize("target", ["/a\nb", "/\udcff", "/\x1b[31m"])
+@pytest.mark.parametrize("path", ["srv", "tmp", "etc", "usr", "var/run", "boot"])
+def test_odd_targets_of_links_are_shown_as_text(salt_call, pillar, golden, path, target):
+    if (golden / path).is_dir():
+        (golden / path).rename(golden / "away")
+    (golden / path).symlink_to(target)
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.comment.replace("\n", "").isprintable() and "a\nb" not in ret.comment
+    assert path in ret.comment
