@@ -15,10 +15,12 @@ ones that stand there, and every check of the pillar (``diskless.validate``, ``s
 diskless``) is an error that names both. The master's own pillar, which orchestrations go by, has
 the nodes of all boot servers.
 
-It works with each ``pillar_source_merging_strategy`` but ``list``, with which Salt keeps no pillar
-at all, and with ``ext_pillar_first``, where the pillar of the minion is compiled twice: what is
-listed by hand is not known before. With ``overwrite`` and ``aggregate``, where Salt does not merge
-below ``diskless``, it has to be the last one of the list, and ``ext_pillar_first`` is an error.
+It works with each ``pillar_source_merging_strategy`` but ``list``, with which Salt keeps no
+pillar at all, and with ``ext_pillar_first`` or another external pillar after it, where the pillar
+of the minion is compiled twice: what is listed by hand is not known before. A node that is listed
+by hand under the minion id of the master or of a syndic is an error of the same checks. With
+``overwrite`` and ``aggregate``, where Salt does not merge below ``diskless``, it has to be the
+last one of the list, and ``ext_pillar_first`` is an error.
 """
 
 from __future__ import annotations
