@@ -119,22 +119,24 @@ def accept_keys(servers: list[str]) -> dict[str, Any]:
     """
     speakers = pillars.speakers(__opts__, servers)
     own = {server: speakers.keys_of(server) for server in servers}
-    known = {name for names in own.values() for name in names}.intersection(keys.accepted(__opts__))
+    with_key = {name for names in own.values() for name in names}.intersection(
+        keys.accepted(__opts__)
+    )
     function = "diskless_snapshot.minion_keys"
-    offered, problems = minions.each(__opts__, servers, function, sorted(known))
+    offered, problems = minions.each(__opts__, servers, function, sorted(with_key))
     public: dict[str, str] = {}
     for server, value in offered.items():
         answer = answers.Answer(server, function, own[server])
         public |= answers.public_keys(answer, value)
         if answer.problems:
             problems[server] = "\n".join(answer.problems)
-    said: dict[str, Any] = {
+    result: dict[str, Any] = {
         what: fold(names) for what, names in keys.let_in(__opts__, public).items() if names
     }
     if problems:
-        __context__["retcode"] = said["retcode"] = 1
-        said["errors"] = problems
-    return said
+        __context__["retcode"] = result["retcode"] = 1
+        result["errors"] = problems
+    return result
 
 
 # -- the registry -------------------------------------------------------------------------------
@@ -624,12 +626,12 @@ def _let_in(server: str, added: Mapping[str, Any], answer: dict[str, Any]) -> di
     # A pillar would have to be compiled to know the golden machines; a boot server is known.
     others = {name.lower() for name in {server, *master_ids.of_master(__opts__)}}
     own = frozenset(name for name in added if name.lower() not in others)
-    said = answers.Answer(server, "diskless_node.add", own)
-    done = keys.let_in(__opts__, answers.public_keys(said, answer.get("keys", {})))
+    checked = answers.Answer(server, "diskless_node.add", own)
+    done = keys.let_in(__opts__, answers.public_keys(checked, answer.get("keys", {})))
     if done["rejected"]:
         names = fold(done["rejected"])
         log.warning("diskless: %s: the key was rejected, and no minion is let in", names)
-    return {"problem": "\n".join(said.problems)} if said.problems else {}
+    return {"problem": "\n".join(checked.problems)} if checked.problems else {}
 
 
 def _boots(desk: decide.Desk) -> dict[str, Any]:
@@ -642,9 +644,9 @@ def _boots(desk: decide.Desk) -> dict[str, Any]:
         speakers = authority.of_cluster(desk.whole())
     except ClusterError as err:
         return dict.fromkeys(servers, f"not asked: {err}")
-    there = minions.refreshed(__opts__, servers)
+    reachable = minions.refreshed(__opts__, servers)
     own = {name: at for name, at in started.items() if name in speakers.owners}
-    said = minions.each(
-        __opts__, there, "diskless.status", named={"minions": own}, timeout=minions.ANSWER
+    replies = minions.each(
+        __opts__, reachable, "diskless.status", named={"minions": own}, timeout=minions.ANSWER
     )
-    return report.boots(servers, speakers, *said)
+    return report.boots(servers, speakers, *replies)
