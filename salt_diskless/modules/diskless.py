@@ -320,6 +320,9 @@ def clean(test: bool = False) -> dict[str, Any]:
         if not layouts:
             layouts.append((platform_of(__grains__["os_family"], {}), []))
     with nodes.alone(test):
+        if not test:
+            # A state.apply that is running writes nothing any more.
+            runs.note_call()
         return cleaning.clean(layouts, test)
 
 

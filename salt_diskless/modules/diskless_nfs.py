@@ -125,7 +125,13 @@ def settings(test: bool = False) -> dict[str, Any]:
     files: dict[str, tree.Content] = {names.nfs_settings: text.settings()}
     adopt = adapter.site(__pillar__, __opts__).adopt
     with nodes.alone(test):
-        return restarts.settle(files, names.mountd_service, test=test, foreign_ok=adopt)
+        return restarts.settle(
+            files,
+            names.mountd_service,
+            test=test,
+            foreign_ok=adopt,
+            take_turn=lambda change: runs.take_turn(__context__, change),
+        )
 
 
 @adapter.execution

@@ -140,7 +140,13 @@ def settings(test: bool = False) -> dict[str, Any]:
     names = adapter.platform(__grains__, __pillar__)
     with nodes.alone(test):
         files = tftp.defaults(names)
-        return restarts.settle(files, names.tftp_service, test=test, foreign_ok=files)
+        return restarts.settle(
+            files,
+            names.tftp_service,
+            test=test,
+            foreign_ok=files,
+            take_turn=lambda change: runs.take_turn(__context__, change),
+        )
 
 
 @adapter.execution

@@ -15,7 +15,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from salt_diskless import tree
@@ -157,6 +157,7 @@ def settle(
     *,
     test: bool,
     foreign_ok: Iterable[str] = (),
+    take_turn: Callable[[object], None] = lambda change: None,
 ) -> dict[str, object]:
     """Make a service's settings what ``files`` says, and return the changes; not in test mode.
 
@@ -165,6 +166,8 @@ def settle(
         when it still runs with older ones.
     foreign_ok
         As for :func:`salt_diskless.tree.compare`.
+    take_turn
+        Called with what changes, before it is written; raises to refuse that.
     """
     change = tree.compare(files, foreign_ok=foreign_ok)
     changes: dict[str, object] = {
@@ -177,6 +180,7 @@ def settle(
     if is_pending(service):
         changes["outdated"] = service
     if change and not test:
+        take_turn(change)
         originals.keep_files(files)
         with changing(service):
             tree.apply(change, files)

@@ -273,3 +273,20 @@ def test_a_file_that_the_admin_removed_is_back(salt_call, pillar, adopted, files
         os.unlink(pillar["lookup"][key])
     assert "kept" not in salt_call({}).modules["diskless.clean"]()
     assert files() == before
+
+
+def test_a_run_that_began_before_clean_writes_nothing_after_it(salt_call, pillar, files):
+    before = files()
+    run = salt_call(pillar)
+    run.modules["diskless.site"]()
+    run.modules["diskless.record"]()
+    for name in ("image.synced", "snapshot.managed", "tftp.managed"):
+        assert run.state(f"diskless_{name}").result is True
+    salt_call(pillar).modules["diskless.clean"]()
+    assert files() == before
+    for name in STATES:
+        ret = run.state(f"diskless_{name}")
+        assert ret.result is False or not ret.changes, ret
+        assert ret.result or "diskless.clean, began later than this run" in ret.comment
+    assert files() == before
+    assert salt_call(pillar).state("diskless_tftp.managed").result is True
