@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 
 #: What apt runs inside a root: busybox's env would run busybox's own dpkg.
@@ -40,8 +41,8 @@ class Keys:
     """A key of one's own that signs, and nobody else's agent."""
 
     def __init__(self, place: pathlib.Path, name: str):
-        self.home = place / f"{name}.gnupg"
-        self.home.mkdir(mode=0o700)
+        # The path of the agent's socket may have 107 characters, and pytest's directories are deep.
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="gnupg."))
         self.user = f"{name}@example.com"
         command = ["--passphrase", "", "--quick-generate-key", self.user, "rsa2048", "sign"]
         self.gpg(*command)
@@ -57,6 +58,7 @@ class Keys:
         """End the agent that gpg has started."""
         command = ["gpgconf", "--homedir", str(self.home), "--kill", "all"]
         subprocess.run(command, check=True)
+        shutil.rmtree(self.home)
 
 
 class Apt:
