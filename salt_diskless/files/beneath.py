@@ -255,10 +255,10 @@ class Tree:
             yield Found(start, status, spot.parent, spot.name)
         if stat.S_ISDIR(status.st_mode):
             for directory, descriptor, below in self._directories(start):
-                for found in _entries(directory, descriptor):
-                    yield found
-                    if stat.S_ISDIR(found.status.st_mode):
-                        below.append(found.path)
+                for entry in _entries(directory, descriptor):
+                    yield entry
+                    if stat.S_ISDIR(entry.status.st_mode):
+                        below.append(entry.path)
 
     def inodes(self) -> set[int]:
         """Return the inode numbers of all that is no directory: a walk that asks for no status."""

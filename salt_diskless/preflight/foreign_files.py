@@ -73,13 +73,13 @@ def _settings(site: Site, platform: Platform) -> Iterator[Problem]:
             yield Problem(path, str(kind), "put a file there: salt-diskless changes it")
             continue
         try:
-            found = shell_settings.value(path, key)
+            value = shell_settings.value(path, key)
         except DisklessError as err:
             where, _, rest = str(err).partition(": found ")
             what, _, right = rest.partition("; ")
             yield Problem(where, what, f"{right}; or add {path} to the list diskless:adopt")
             continue
-        if found in defaults or found == wanted:
+        if value in defaults or value == wanted:
             continue
         written = originals.settings(path, key)
         if written is None:
@@ -87,10 +87,10 @@ def _settings(site: Site, platform: Platform) -> Iterator[Problem]:
             is_ours = originals.is_written(path)
             if is_ours or (is_ours is None and is_applied):
                 continue
-        if written is None or found not in written:
+        if written is None or value not in written:
             yield Problem(
                 path,
-                f"{key}={shown(found)}",
+                f"{key}={shown(value)}",
                 f"remove it, or have it set to {shown(wanted)}: add {path} to the list "
                 "diskless:adopt in the pillar",
             )
@@ -109,19 +109,19 @@ def _other_settings(site: Site, platform: Platform) -> Iterator[Problem]:
         if not path or path in site.adopt or look.kind(path) != "a file":
             continue
         try:
-            found = shell_settings.value(path, key) or ""
+            value = shell_settings.value(path, key) or ""
         except DisklessError:
             continue  # Only the variables that the project sets have to be clear.
         right = ""
-        if key == "DHCPDv4_CONF" and found not in ("", platform.dhcp_config):
+        if key == "DHCPDv4_CONF" and value not in ("", platform.dhcp_config):
             right = f"dhcpd has to read {platform.dhcp_config}"
         elif key == "TFTP_ADDRESS":
-            host = found.rpartition(":")[0].strip("[]")
+            host = value.rpartition(":")[0].strip("[]")
             if host not in ("", "0.0.0.0", "::", *addresses):
                 right = f"the TFTP daemon has to listen on {', '.join(sorted(addresses))}"
         elif key == "DHCPDARGS":
-            names = {word for word in found.split() if not word.startswith("-")}
+            names = {word for word in value.split() if not word.startswith("-")}
             if names and not missing <= names:
                 right = f"dhcpd has to listen on {', '.join(sorted(missing))}"
         if right:
-            yield Problem(path, f"{key}={shown(found)}", f"remove it: {right}")
+            yield Problem(path, f"{key}={shown(value)}", f"remove it: {right}")

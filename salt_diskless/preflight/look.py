@@ -55,8 +55,8 @@ def has_same_content(path: str, other: str) -> bool:
     """Return True if two files hold the same."""
     if os.stat(path).st_size != os.stat(other).st_size:
         return False
-    with open(path, "rb") as one, open(other, "rb") as two:
-        return one.read() == two.read()
+    with open(path, "rb") as stream, open(other, "rb") as other_stream:
+        return stream.read() == other_stream.read()
 
 
 def protection(path: str) -> str | None:

@@ -43,8 +43,12 @@ def clean(layouts: Sequence[Layout], test: bool) -> dict[str, Any]:
         Where the project may have written, the present one first. One that is not recorded and
         where nothing is the project's is left alone: its services are somebody else's.
     """
-    known = [names for names, _ in originals.layouts()]
-    layouts = [one for one in layouts if one[0].as_dict() in known or _has_written(one[0])]
+    recorded_layouts = [names for names, _ in originals.layouts()]
+    layouts = [
+        layout
+        for layout in layouts
+        if layout[0].as_dict() in recorded_layouts or _has_written(layout[0])
+    ]
     before, surrounding = originals.services(), originals.surroundings()
     recorded = originals.recorded_paths()
     services = [name for platform, _ in layouts for name in service_names(platform)[:2]]

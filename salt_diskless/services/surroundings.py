@@ -69,11 +69,11 @@ def left(platform: Platform, before: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def _installed(packages: Iterable[str]) -> Iterable[str]:
     if installed("dpkg-query"):
-        listed = _output("dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *packages)
-        return [line.split()[0] for line in listed.splitlines() if line.split()[1:2] == ["ii"]]
+        output = _output("dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *packages)
+        return [line.split()[0] for line in output.splitlines() if line.split()[1:2] == ["ii"]]
     if installed("rpm"):
-        listed = _output("rpm", "-q", "--qf", "%{NAME}\n", *packages)
-        return [line for line in listed.splitlines() if " " not in line]
+        output = _output("rpm", "-q", "--qf", "%{NAME}\n", *packages)
+        return [line for line in output.splitlines() if " " not in line]
     return []
 
 
