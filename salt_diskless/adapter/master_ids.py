@@ -58,7 +58,7 @@ def problems(listed: Listed, opts: Mapping[str, Any]) -> list[Problem]:
         Problem(
             f"diskless:nodes:{name}",
             f"a node with the minion id of the master or of a syndic ({ids[name]})",
-            "give the node a name of its own",
+            "give the node another name",
         )
         for name in sorted(listed.names.keys() & ids.keys())
     ]

@@ -116,7 +116,7 @@ def _lookup(names: Mapping[str, Any]) -> Iterator[Problem]:
         for key in (key for key in keys if key in names):
             other = owners.setdefault(names[key].removesuffix(".service"), key)
             if other != key:
-                right = f"give a name of its own: diskless:lookup:{other} has it too"
+                right = f"give another name: diskless:lookup:{other} has the same"
                 yield Problem(f"diskless:lookup:{key}", names[key], right)
 
 

@@ -53,7 +53,7 @@ class ClusterError(DisklessError):
         count = len(self.problems)
         lines = "\n".join(f"  {problem}" for problem in self.problems[:_MOST])
         if count > _MOST:
-            lines += f"\n  and {count - _MOST} more, which are named when these are put right"
+            lines += f"\n  and {count - _MOST} more, which are shown after these are corrected"
         noun = "problem" if count == 1 else "problems"
         return f"{count} {noun} {self.where}{more}:\n{lines}"
 

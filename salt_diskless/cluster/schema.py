@@ -535,13 +535,13 @@ class EntryIn(_Strict):
         above = next((top for top in _BOOTS_FROM if f"{self.path}/".startswith(f"{top}/")), None)
         if above == self.path and self.how != "overlay":
             raise ValueError(
-                f"leave it out, or make it an overlay: {above} belongs to a version, and what a "
-                "node kept of it would not go with its next version"
+                f"leave it out, or make it an overlay: {above} belongs to a version, and files "
+                "of it that a node keeps would not match the next version"
             )
         if above is not None and self.how not in ("overlay", "copy"):
             raise ValueError(
                 f"make it an overlay or a copy, or leave it out: {above} belongs to a version, and "
-                "what a node kept of it would not go with its next version"
+                "files of it that a node keeps would not match the next version"
             )
         if self.how == "overlay" and ":" in self.path:
             raise ValueError("make it something else: the path of an overlay has no colon")

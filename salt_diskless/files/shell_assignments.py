@@ -109,8 +109,9 @@ def with_values(text: str, values: Mapping[str, str], path: str) -> str:
         if current.is_fixed and current.unclear is not None:
             line = text.split("\n")[current.unclear - 1].strip()
             raise DisklessError(
-                f"{path}, line {current.unclear}: found {shown(line)}, after which no line is sure "
-                f'to set {name}; remove it, or put {name}="{wanted}" before it'
+                f"{path}, line {current.unclear}: found {shown(line)}, after which an "
+                f"assignment of {name} may have no effect; remove it, or put "
+                f'{name}="{wanted}" before it'
             )
         if current.span is not None:
             begin, end = current.span

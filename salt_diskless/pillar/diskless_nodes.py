@@ -58,18 +58,18 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any], *_: Any, **__: Any) -> di
     listed_servers = servers if isinstance(servers, Mapping) else {}
     if not nodes and not (own or minion_id in listed_servers):
         return {}
-    there = listed(by_hand.get("nodes"))
-    conflicts = [_text(problem) for problem in master_ids.problems(there, __opts__)]
+    index = listed(by_hand.get("nodes"))
+    conflicts = [_text(problem) for problem in master_ids.problems(index, __opts__)]
     if not nodes and not number and not conflicts:
         return {}
     strategy = _strategy()
     _check_settings(strategy, first)
     given = {}
     for node in nodes:
-        problem = there.conflict(node.name, node.mac, node.ip)
+        problem = index.conflict(node.name, node.mac, node.ip)
         if problem is not None:
             conflicts.append(_text(problem))
-        elif not there.same(node.name, node.mac):
+        elif not index.same(node.name, node.mac):
             given[node.name] = node.as_pillar()
     found: dict[str, Any] = {"nodes": given} if given else {}
     # A boot server that has been told of something later knows that this pillar is older.
@@ -111,7 +111,7 @@ def _check_settings(strategy: str, first: bool) -> None:
         if __virtualname__ in entry and [*entry][-1] != __virtualname__:
             raise DisklessError(
                 f"the master's configuration: ext_pillar: found {[*entry][-1]} in the entry of "
-                f"{__virtualname__}, of which Salt takes only the last one; give each its own '-'"
+                f"{__virtualname__}, of which Salt uses only the last one; give each its own '-'"
             )
     if strategy == "list":
         raise DisklessError(f"{setting} list, with which Salt keeps no pillar; {right}")

@@ -63,18 +63,18 @@ def _drop_ins(own: str, site: Site) -> Iterator[Problem]:
             yield Problem(
                 path,
                 f"ExecStart={match[1][:80]}",
-                "remove it: the daemon may then not read what salt-diskless writes; or keep it, if "
-                f"it does: add {path} to the list diskless:adopt in the pillar",
+                "remove it: with it, the daemon may not read the files of salt-diskless; or keep "
+                f"it, if it does: add {path} to the list diskless:adopt in the pillar",
             )
 
 
 def _sockets(site: Site) -> Iterator[Problem]:
     """Yield a problem for each program that answers nodes in place of the project's daemons."""
-    listed = _listening(_inodes())
+    sockets = _listening(_inodes())
     interfaces = dhcpd_text.interfaces(site)
     addresses = {str(address) for address in site.server.addresses}
     seen: set[tuple[int, str]] = set()
-    for line in listed.splitlines():
+    for line in sockets.splitlines():
         match = _SOCKET.search(line)
         if match is None:
             continue

@@ -82,13 +82,13 @@ class Answer:
         others. What stands for too many names, together with the sets before, is not expanded."""
         count = size(value) if isinstance(value, str) else 0
         if not isinstance(value, str) or not 0 < count <= self.room:
-            self.wrong(value, f"it is to be a node set of at most {self.room} names")
+            self.wrong(value, f"it must be a node set of at most {self.room} names")
             return []
         self.room -= count
         try:
             return self.believed(expand(value))
         except ValueError:
-            self.wrong(value, "it is to be a node set")
+            self.wrong(value, "it must be a node set")
             return []
 
     def _note(self, problem: str) -> None:

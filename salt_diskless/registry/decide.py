@@ -315,9 +315,7 @@ class Desk:
                     done.append(place.name)
                     continue
                 if place is None and isinstance(one, str) and one.lower() in self.listed.names:
-                    raise DisklessError(
-                        f"{one}: found it in the pillar, by hand; take it out there"
-                    )
+                    raise DisklessError(f"{one}: found it in the pillar; remove it from the pillar")
                 machine = find(tx, one)
                 node = tx.node_of(machine.mac)
                 if node is not None:
@@ -463,7 +461,7 @@ class Desk:
             if node.name.lower() in minions:
                 raise DisklessError(
                     f"name: found {node.name}, the minion id of a boot server, a golden machine or "
-                    "a master; give the node a name of its own"
+                    "a master; give the node another name"
                 )
         taken = {node.name.lower() for node in new}
         old = [node for node in tx.near(new) if node.name.lower() not in taken]

@@ -93,8 +93,8 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         return
     if version > VERSION:
         raise DisklessError(
-            f"{path}: found version {version}; this salt-diskless knows {VERSION} at most: "
-            "install the one that wrote it"
+            f"{path}: found version {version}; this salt-diskless reads version {VERSION} at most; "
+            "install the release of salt-diskless that wrote it"
         )
     connection.execute("BEGIN IMMEDIATE")
     # Another process may have done it meanwhile.

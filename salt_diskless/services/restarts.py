@@ -136,8 +136,8 @@ def require_running(service: str) -> None:
     while (state := _property(service, "ActiveState")) in _NOT_RUNNING:
         if state != "activating" or time.monotonic() > end:
             raise DisklessError(
-                f"{service}: does not run ({state}); see journalctl -u {service}, mend what keeps "
-                "it from starting, and apply again"
+                f"{service}: does not run ({state}); see journalctl -u {service}, correct what "
+                "keeps it from starting, and apply again"
             )
         time.sleep(0.05)
 

@@ -81,9 +81,9 @@ def test_other_columns_are_named(tmp_path, store):
         ("name,mac,profil\n", "line 1: found the column 'profil'; did you mean profile?"),
         ("rack,mac,ip\n", "line 1: found the column 'rack'"),
         ("\n\nname,mac\nnode005,x\n", "line 4: found 'x'; give a MAC"),
-        ("name,mac\nnode005,5.254E+11\n", "a spreadsheet made a number of it"),
-        ('name,mac\nnode005,"5,254E+11"\n', "a spreadsheet made a number of it"),
-        ("name,mac\nnode005,2590123456\n", "a spreadsheet made a number of it"),
+        ("name,mac\nnode005,5.254E+11\n", "a spreadsheet changed it to a number"),
+        ('name,mac\nnode005,"5,254E+11"\n', "a spreadsheet changed it to a number"),
+        ("name,mac\nnode005,2590123456\n", "a spreadsheet changed it to a number"),
         ("name,mac\nnode005,525400fffeaa0005\n", "line 2: found '525400fffeaa0005'; give a MAC"),
         ("name,mac\nnode005,33:33:00:00:00:01\n", "give a MAC of one machine"),
     ],
@@ -154,7 +154,7 @@ HOST = "host n05 { hardware ethernet 52:54:00:aa:00:05; fixed-address 10.8.226.5
         (HOST.replace(":05;", ":05"), "give 'hardware ethernet MAC;'"),
         (HOST.replace("n05 ", ""), "line 1: found 'host'; give 'host NAME {'"),
         (HOST.replace("}", "hardware ethernet 52:54:00:aa:00:06; }"), "found a second hardware"),
-        ("\n" + HOST.replace("}", "") + HOST, "line 2: found a { that nothing closes"),
+        ("\n" + HOST.replace("}", "") + HOST, "line 2: found a { without its }"),
     ],
 )
 def test_a_host_that_would_be_lost_is_an_error(text, words):
@@ -295,7 +295,7 @@ A, B = (f"hwaddr: {mac(n)}, ipaddr: 10.8.226.{n + 20}" for n in (1, 2))
         (f"  n: {{network devices: {{a: {{{A}}}}}}}\nnodes: {{}}", "'nodes' again, which is in"),
         ("\tn: {}", "line 2: found no YAML: found character"),
         ("  n: {}\n---\nb: 1", "found no YAML: but found another document"),
-        ("  n: " + "[" * 3000, "found too much within each other"),
+        ("  n: " + "[" * 3000, "found too many nested levels"),
     ],
 )
 def test_nodes_conf_that_warewulf_would_refuse(text, words):

@@ -157,7 +157,7 @@ def test_a_name_that_is_no_variable_of_a_service_is_refused(howto, key, name):
 )
 def test_two_services_or_variables_of_one_name_are_refused(howto, names, key):
     howto["lookup"] = names
-    assert "has it too" in problems(howto)[f"diskless:lookup:{key}"]
+    assert "has the same" in problems(howto)[f"diskless:lookup:{key}"]
 
 
 @pytest.mark.parametrize("path", ["/srv/" + "a" * 256, "/srv" + "/a" * 500])

@@ -287,7 +287,8 @@ def test_a_file_of_a_later_version_is_not_touched(store):
     announce(store, 1)
     with sqlite3.connect(store.path) as connection:
         connection.execute(f"PRAGMA user_version={tables.VERSION + 1}")
-    words = f"found version {tables.VERSION + 1}; this salt-diskless knows {tables.VERSION} at most"
+    newer = tables.VERSION + 1
+    words = f"found version {newer}; this salt-diskless reads version {tables.VERSION} at most"
     with pytest.raises(DisklessError, match=words):
         announce(store, 2)
 

@@ -320,7 +320,10 @@ def test_no_trick_is_read_or_written_wrong(shell: str, text: str):
     ("text", "says"),
     [
         ("if true; then return; fi\nX=c\n", "line 1: found 'if true; then return; fi', after"),
-        ("X=a\nset -n\n", "line 2: found 'set -n', after which no line is sure to set X"),
+        (
+            "X=a\nset -n\n",
+            "line 2: found 'set -n', after which an assignment of X may have no effect",
+        ),
         ("readonly X=a\nX=b\n", "line 2: found 'X=b', after which"),
         ("export -n X=b\n", "line 1: found 'export -n X=b', after"),
         ("X=a\0\n", "line 1: found a NUL byte; remove it"),

@@ -356,7 +356,7 @@ def test_a_subnet_without_machines_is_refused(howto, subnet):
 )
 def test_what_a_node_boots_from_is_no_entry(howto, how, path):
     howto["nodes"]["node003"]["files"] = [{"path": path, "how": how}]
-    with pytest.raises(ClusterError, match=r"files:0.*(would not go|name the directories)"):
+    with pytest.raises(ClusterError, match=r"files:0.*(would not match|name the directories)"):
         parse(howto)
 
 

@@ -91,7 +91,7 @@ def _mac(text: str, line: int) -> str:
         if not _NUMBER.fullmatch(text):
             raise
         raise DisklessError(
-            f"{err}; a spreadsheet made a number of it: have its column as text"
+            f"{err}; a spreadsheet changed it to a number: format its column as text"
         ) from None
 
 

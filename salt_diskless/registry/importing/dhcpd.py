@@ -59,7 +59,7 @@ def _declarations(text: str) -> Iterator[Found]:
             continue
         elif token == '"':
             # To look for the end of the next one, and the next one, would be quadratic.
-            raise DisklessError(f"line {line}: found a quote that nothing closes in its line")
+            raise DisklessError(f"line {line}: found a quote without its end on the same line")
         elif token == "{":
             yield from _other(words, line)
             boots = (stack[-1] if stack else whole).boots
@@ -81,7 +81,7 @@ def _declarations(text: str) -> Iterator[Found]:
             words.append(token if match[1] is None else match[1])
     if stack:
         raise DisklessError(
-            f"line {stack[-1].line}: found a {{ that nothing closes; is it all of dhcpd.conf?"
+            f"line {stack[-1].line}: found a {{ without its }}; give the whole dhcpd.conf"
         )
 
 

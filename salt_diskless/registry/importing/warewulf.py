@@ -23,7 +23,7 @@ _TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
 _DEEPEST = 1000
 #: Texts that stand for no value: YAML's, and those by which wwctl takes a value away.
 _EMPTY = ("", "null", "~", "--", "UNDEF", "UNSET")
-_TOO_DEEP = "found too much within each other; give Warewulf's nodes.conf"
+_TOO_DEEP = "found too many nested levels; give Warewulf's nodes.conf"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
