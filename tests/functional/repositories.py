@@ -58,7 +58,8 @@ class Keys:
         """End the agent that gpg has started."""
         command = ["gpgconf", "--homedir", str(self.home), "--kill", "all"]
         subprocess.run(command, check=True)
-        shutil.rmtree(self.home)
+        # The agent removes its sockets while it ends; "rm -f" accepts that a file is already gone.
+        subprocess.run(["rm", "-rf", str(self.home)], check=True)
 
 
 class Apt:
