@@ -15,8 +15,6 @@ from salt_diskless.image.patterns import matching
 _READ = 64 * 1024
 #: Larger files are no keys.
 _LARGEST = 256 * 1024
-#: As many files of each of these directories as are looked at.
-_MOST = 20_000
 #: PEM (RFC 7468), OpenSSH's and PuTTY's keys, PGP's, WireGuard's.
 _KEY = re.compile(
     rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----|^PuTTY-User-Key-File-|"
@@ -25,6 +23,8 @@ _KEY = re.compile(
 #: Containers of private keys that are not text.
 _CONTAINERS = (b".p12", b".pfx", b".jks", b".keystore")
 _NAMED_LIKE_A_KEY = re.compile(rb"key|^id_|\.(pem|priv|ppk|gpg|asc)$", re.IGNORECASE)
+#: Directories of installed libraries, which bring keys for their own tests.
+_LIBRARIES = re.compile(rb"/(site-packages|dist-packages|node_modules|gems|share/doc)/")
 #: Where hashes of passwords are; and one, as the second field of a line or as GRUB writes it.
 _HASHES = (
     *("/etc/shadow", "/etc/gshadow", "/etc/passwd"),
@@ -61,7 +61,8 @@ def _holds_secret(root: Tree, path: str, row: Row) -> bool:
 
 def private_keys(root: Tree) -> list[str]:
     """Return the private keys that are recognised by their content: in ``/etc`` any file, elsewhere
-    those that look like keys from outside."""
+    those that look like keys from outside. What everybody may read in an installed library is the
+    same on each machine that has the library, and no secret."""
     keys = {file.path for file in _files(root, "/etc") if _is_key(file)}
     for top in ("/root", "/home", "/opt", "/srv", "/usr/local", "/var/www"):
         keys |= {
@@ -76,7 +77,12 @@ def password_hashes(root: Tree) -> list[str]:
 
 
 def _looks_like_a_key(file: Found) -> bool:
-    return not file.status.st_mode & 0o077 or _NAMED_LIKE_A_KEY.search(file.name) is not None
+    mode = file.status.st_mode
+    if not mode & 0o077:
+        return True
+    if mode & 0o004 and _LIBRARIES.search(file.path):
+        return False
+    return _NAMED_LIKE_A_KEY.search(file.name) is not None
 
 
 def _is_key(file: Found) -> bool:
@@ -89,9 +95,7 @@ def _files(root: Tree, top: str) -> Iterator[Found]:
     """Yield the plain files below a directory of a tree that may be keys by their size."""
     if not root.is_directory(top):
         return
-    for count, found in enumerate(root.walk(root.real(top))):
-        if count > _MOST:
-            return
+    for found in root.walk(root.real(top)):
         status = found.status
         if stat.S_ISREG(status.st_mode) and 0 < status.st_size <= _LARGEST:
             yield found

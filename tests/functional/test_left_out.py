@@ -254,6 +254,23 @@ def test_private_keys_are_found_by_content(salt_call, pillar, golden):
     assert named(sync(salt_call(pillar)), "recognised by their content") == paths
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/opt/salt/lib/python3.11/site-packages/tests/server.pem",
+        "/usr/local/lib/python3.11/dist-packages/tests/a_key.json",
+        "/opt/app/node_modules/tls/test/key.pem",
+    ],
+)
+def test_public_keys_of_libraries_are_no_secret(salt_call, pillar, golden, in_memory, path):
+    put(golden, path, "-----BEGIN PRIVATE KEY-----\nAAAA\n")
+    pillar["nodes"]["node003"]["root"] = "ram"
+    assert named(sync(salt_call(pillar)), "recognised by their content") == []
+    (golden / path.lstrip("/")).chmod(0o600)
+    with pytest.raises(CommandExecutionError, match=f"found ram.*{path}"):
+        sync(salt_call(pillar))
+
+
 @pytest.fixture
 def in_memory(golden) -> None:
     """The golden root has a kernel for every root mode."""
