@@ -22,6 +22,7 @@ from salt.exceptions import (
 from salt_diskless import disk, preflight
 from salt_diskless.adapter import arguments
 from salt_diskless.cluster import Cluster, ClusterError, DisklessError, Site, parse
+from salt_diskless.cluster.errors import Problem
 from salt_diskless.platform import Platform
 from salt_diskless.platform import of as platform_of
 from salt_diskless.services import told
@@ -73,6 +74,8 @@ def cluster(dunder_pillar: Any) -> Cluster:
     equal one. Raises :class:`ClusterError` with all that is wrong.
     """
     global _parsed  # noqa: PLW0603
+    if "diskless" not in dunder_pillar:
+        raise ClusterError([_missing(dunder_pillar)])
     raw = dunder_pillar.get("diskless")
     news = told.since(_number(raw))
     if _parsed is None or raw is not _parsed[0] or news != _parsed[2]:
@@ -83,6 +86,24 @@ def cluster(dunder_pillar: Any) -> Cluster:
     if isinstance(outcome, ClusterError):
         raise ClusterError(outcome.problems)
     return outcome
+
+
+def _missing(dunder_pillar: Any) -> Problem:
+    """Return why a minion's pillar has no ``diskless``: Salt found an error in a file and left it
+    out, which it says below ``_errors``, or no file has it."""
+    if errors := dunder_pillar.get("_errors"):
+        return Problem(
+            "the pillar",
+            f"{ascii(' '.join(map(str, errors)))[:400]}, so Salt left out what that file has",
+            "correct the file: Salt's log (the master's, where there is one) has the line. A tab "
+            "and a wrong indentation are frequent causes",
+        )
+    return Problem(
+        "diskless",
+        "no such key in this minion's pillar",
+        "write it as pillar.example shows, with 'diskless:' in the first column, and have the "
+        "pillar's top.sls assign that file to this minion",
+    )
 
 
 def _outcome(data: dict[str, Any], news: told.News) -> Cluster | ClusterError:

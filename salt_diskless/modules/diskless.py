@@ -50,7 +50,8 @@ def validate() -> dict[str, Any]:
     """
     Check the pillar, and on a boot server also the machine: its interfaces, file systems and paths.
     Touch nothing, and return what the pillar describes. Every problem is named in one error: its
-    path, what was found, and what would be right.
+    path, what was found, and what would be right. Where this minion is no boot server in the
+    pillar, the machine is not checked, and ``not_checked`` says so.
 
     CLI Example:
 
@@ -58,10 +59,15 @@ def validate() -> dict[str, Any]:
 
         salt-call diskless.validate
     """
-    cluster = adapter.cluster(__pillar__)
-    if __opts__["id"] in cluster.servers:
+    cluster, minion, more = adapter.cluster(__pillar__), __opts__["id"], {}
+    if minion in cluster.servers:
         adapter.require_fit(__pillar__, __opts__, __grains__)
+    else:
+        more["not_checked"] = (
+            f"this machine: its minion id {shown(minion)} is not below diskless:servers"
+        )
     return {
+        **more,
         "servers": sorted(cluster.servers),
         "networks": {name: str(net.subnet) for name, net in cluster.networks.items()},
         "images": {name: image.location for name, image in cluster.images.items()},

@@ -53,7 +53,11 @@ def recorded(name: str) -> dict[str, Any]:
     name
         Names the state only.
     """
-    return adapter.state(name, __opts__["test"], __salt__["diskless.record"], "what was here")
+    ret = adapter.state(name, __opts__["test"], __salt__["diskless.record"], "the record")
+    if ret["result"] is True:
+        recorded = "would be recorded" if __opts__["test"] else "is recorded"
+        ret["comment"] = f"How services were before {recorded}, for diskless.clean"
+    return ret
 
 
 def cleaned(name: str) -> dict[str, Any]:
