@@ -7,6 +7,8 @@ pillar describes.
 
 from __future__ import annotations
 
+import os
+
 from salt_diskless.cluster.errors import ClusterError, Problem
 from salt_diskless.cluster.model import Cluster, Site
 from salt_diskless.platform import Platform
@@ -35,6 +37,10 @@ def problems(site: Site, platform: Platform, cluster: Cluster | None = None) -> 
     cluster
         The whole one, where the site has all nodes that are to be served and not only new ones.
     """
+    if uid := os.geteuid():
+        # The record of the project's own files is root's: without it they look like another's.
+        right = "run the command, or the minion, as root, which services and their files need"
+        return [Problem("user", f"uid {uid}", right)]
     found = [problem for module in _MODULES for problem in module.problems(site, platform)]
     if cluster is not None:
         found += vanished.problems(cluster, site, platform)

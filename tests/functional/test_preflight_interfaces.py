@@ -145,3 +145,12 @@ def test_a_node_is_not_added_on_a_machine_that_lacks_it(salt_call, pillar, listi
     with pytest.raises(CommandExecutionError, match="1 problem on this boot server"):
         call.modules["diskless_node.add"]({"node009": node})
     assert listing() == before
+
+
+def test_another_user_than_root_is_the_only_problem(salt_call, pillar, monkeypatch):
+    call = salt_call(pillar)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(CommandExecutionError) as raised:
+        call.modules["diskless.validate"]()
+    assert "1 problem on this boot server:" in str(raised.value)
+    assert "user: found uid 1000; run the command, or the minion, as root" in str(raised.value)
