@@ -127,7 +127,7 @@ def _changed(
     fstab = left_out.fstab(seen.source)
     lines = mounts.wanted_lines(image, fstab)
     tree, sent = copied(image, seen.source, found, report, held)
-    findings = {**of_source(image, seen, fstab), **of_tree(tree)}
+    findings = {**of_source(image, seen, fstab), **of_tree(image, tree)}
     notes.refuse_secrets(image, findings, roots, "the published version")
     kernels, which = choose(image, tree, needs)
     tool = initramfs.tool_of(image, tree)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from salt_diskless.cluster import Image
 from salt_diskless.files.beneath import Tree
-from salt_diskless.image import left_out, mounts, notes, rsync, secrets
+from salt_diskless.image import left_out, likely_secrets, mounts, notes, rsync, secrets
 from salt_diskless.image.sources import RsyncSource
 
 #: A file system may be mounted in one that is taken, and so on.
@@ -76,13 +76,19 @@ def of_source(image: Image, seen: Seen, fstab: str) -> dict[str, tuple[str, ...]
     return {name: notes.folded(paths) for name, paths in found.items() if paths}
 
 
-def of_tree(tree: str) -> dict[str, tuple[str, ...]]:
+def of_tree(image: Image, tree: str) -> dict[str, tuple[str, ...]]:
     """Return which secrets, and units for disks, are in a version, as findings."""
     with Tree(tree) as root:
-        shared = secrets.shared(root)
+        shared = {*secrets.shared(root)}
+        keys = {*secrets.private_keys(root)} - shared
         found = {
-            "secret": shared,
-            "keys": [path for path in secrets.private_keys(root) if path not in shared],
+            "secret": sorted(shared),
+            "keys": sorted(keys),
+            notes.LIKELY: [
+                path
+                for path in likely_secrets.likely(root, image.keep)
+                if path not in keys and path not in shared
+            ],
             notes.UNITS: mounts.disk_units(root),
             notes.HASHES: secrets.password_hashes(root),
         }

@@ -27,9 +27,10 @@ _ODD = re.compile("[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
 
 _CAPABILITIES = "capabilities"
 HASHES = "hashes"
+LIKELY = "likely"
 UNITS = "units"
 #: The findings that are about what is in a version, and not about its source.
-OF_TREE = ("secret", "keys", UNITS, HASHES, _CAPABILITIES)
+OF_TREE = ("secret", "keys", LIKELY, UNITS, HASHES, _CAPABILITIES)
 
 _GIVE = (
     "write them on the nodes with Salt (file.managed, in a directory that `files` keeps), or put "
@@ -58,6 +59,10 @@ _REASONS = {
     "keys": (
         "private keys, recognised by their content, in the image: name those of one machine in the "
         "image's scrub"
+    ),
+    LIKELY: (
+        "probably secret, by their names or by a password or token in them, in the image: name "
+        "those of one machine in the image's scrub, and those that nodes are to have in its keep"
     ),
     "node": "left out, and made for each node",
     "scrub": "left out because of the image's scrub",
@@ -118,6 +123,13 @@ def sentences(findings: Findings, roots: Roots, *, brief: bool = False) -> dict[
             "root (passwd -l) and log in with keys, or give these nodes root: squashfs"
         )
         shown[reason] = list(findings[HASHES])
+    if roots.get("ram") and findings.get(LIKELY):
+        reason = (
+            f"probably secret, and anybody can fetch them by TFTP with the root of "
+            f"{fold(roots['ram'])} (root: ram): name them in the image's scrub and {_GIVE}, or "
+            "give these nodes root: squashfs; those that are no secret, in its keep"
+        )
+        shown[reason] = shown.pop(_REASONS[LIKELY], list(findings[LIKELY]))
     return shown
 
 

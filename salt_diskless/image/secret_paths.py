@@ -199,7 +199,12 @@ SECRET = (
         "/var/lib/couchdb/.erlang.cookie /root/.erlang.cookie /home/*/.erlang.cookie "
         "/etc/erlang.cookie /etc/zabbix/*/*.psk "
         "/var/lib/zabbix/*.psk /var/lib/zabbix/*/*.psk /usr/local/etc/ssh_host_*_key "
-        "/usr/local/etc/ssh/ssh_host_*_key /etc/beegfs/*auth* /etc/glusterfs/*.key",
+        "/usr/local/etc/ssh/ssh_host_*_key /etc/beegfs/*auth* /etc/glusterfs/*.key "
+        "/etc/beegfs/*Auth* /etc/beegfs.auth /usr/local/etc/munge/*.key /usr/local/munge/etc/*.key "
+        "/opt/*/etc/munge/*.key /opt/munge/etc/*.key /opt/slurm*/etc/*.key /opt/slurm/*/etc/*.key "
+        "/opt/slurm/*/etc/slurmdbd.conf /usr/local/slurm*/etc/slurmdbd.conf /etc/slurm*/*/*.key "
+        "/etc/slurm*/jwks.json /usr/local/slurm*/etc/*.key /var/lib/ceph/bootstrap-*/*.keyring "
+        "/etc/ceph/secret* /etc/lustre/*/* /root/.lustre.key /etc/wpa_supplicant.conf",
     ),
     row(
         "keytabs of Kerberos",
@@ -282,5 +287,16 @@ SECRET = (
         "/var/lib/pgsql/*/data/PG_VERSION /var/lib/mysql/ibdata1 /var/lib/mysql/*/ibdata1 "
         "/var/lib/ldap/*.mdb /var/lib/redis/*.rdb /var/lib/redis/*.aof /var/lib/mongo*/WiredTiger "
         "/var/lib/influxdb/*/*.db /var/lib/dirsrv/*/db/*/*.db /var/lib/grafana/grafana.db",
+    ),
+    row(
+        "credentials that build servers keep",
+        Kind.SECRET,
+        "/var/lib/jenkins/secrets/* /var/lib/jenkins/secret.key /var/lib/jenkins/credentials.xml",
+    ),
+    row(
+        "answers to questions of packages, and logins of snapd",
+        Kind.SECRET,
+        "/var/cache/debconf/passwords.dat /var/lib/snapd/state.json",
+        rb"(?m)^Value:\s*\S|\"macaroon\"\s*:\s*\"",
     ),
 )

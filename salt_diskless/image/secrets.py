@@ -64,7 +64,16 @@ def private_keys(root: Tree) -> list[str]:
     those that look like keys from outside. What everybody may read in an installed library is the
     same on each machine that has the library, and no secret."""
     keys = {file.path for file in _files(root, "/etc") if _is_key(file)}
-    for top in ("/root", "/home", "/opt", "/srv", "/usr/local", "/var/www"):
+    for top in (
+        "/root",
+        "/home",
+        "/opt",
+        "/srv",
+        "/usr/local",
+        "/var/lib",
+        "/var/spool",
+        "/var/www",
+    ):
         keys |= {
             file.path for file in _files(root, top) if _looks_like_a_key(file) and _is_key(file)
         }
@@ -78,7 +87,7 @@ def password_hashes(root: Tree) -> list[str]:
 
 def _looks_like_a_key(file: Found) -> bool:
     mode = file.status.st_mode
-    if not mode & 0o077:
+    if not mode & 0o077 or b"/.ssh/" in file.path:
         return True
     if mode & 0o004 and _LIBRARIES.search(file.path):
         return False

@@ -155,7 +155,7 @@ def _with_findings(image: Image, done: Synced, test: bool) -> Synced:
     if newest is None:
         return done
     if newest.findings is None:
-        findings = {**of_tree(newest.path), **done.findings}
+        findings = {**of_tree(image, newest.path), **done.findings}
         programs = listing(newest.path).capabilities
         newest = replace(newest, findings=notes.with_capabilities(findings, programs))
         if not test:
@@ -220,7 +220,7 @@ def _taken(
     fstab = left_out.fstab(seen.source)
     lines = mounts.wanted_lines(image, fstab)
     tree, sent = copied(image, seen.source, seen.found, report)
-    findings = {**of_source(image, seen, fstab), **of_tree(tree)}
+    findings = {**of_source(image, seen, fstab), **of_tree(image, tree)}
     notes.refuse_secrets(image, findings, roots, "the new version")
     kernels, which = choose(image, tree, needs)
     tool = initramfs.tool_of(image, tree)

@@ -26,7 +26,9 @@ def examples(*kinds: Kind) -> list[str]:
 def put(golden: pathlib.Path, paths: list[str]) -> None:
     for path in paths:
         (golden / path[1:]).parent.mkdir(parents=True, exist_ok=True)
-        (golden / path[1:]).write_text("password = hunter2\napi_key = hunter2\nbindpw hunter2\n")
+        (golden / path[1:]).write_text(
+            "password = hunter2\napi_key = hunter2\nbindpw hunter2\nValue: hunter2\n"
+        )
 
 
 def test_all_of_the_table_at_once(salt_call, pillar, location, golden):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -303,6 +304,27 @@ def test_locked_accounts_have_no_hash(salt_call, pillar, golden, in_memory):
     put(golden, "/etc/shadow", "root:*:19000:0:99999:7:::\nann:!!:19000::::::\nbob::19000::::::\n")
     pillar["nodes"]["node003"]["root"] = "ram"
     assert named(sync(salt_call(pillar)), "hashes of passwords") == []
+
+
+def test_what_is_probably_secret_is_named(salt_call, pillar, golden):
+    put(golden, "/etc/app/settings.ini", "[db]\npassword = hunter2\n")
+    put(golden, "/opt/app/etc/agent.psk", "abc")
+    result = sync(salt_call(pillar))
+    paths = ["/etc/app/settings.ini", "/opt/app/etc/agent.psk"]
+    assert named(result, "probably secret") == paths
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert all(path in ret.comment for path in paths)
+
+
+def test_what_is_probably_secret_in_memory_is_named_for_it(salt_call, pillar, golden, in_memory):
+    put(golden, "/etc/app/settings.ini", "[db]\npassword = hunter2\n")
+    pillar["nodes"]["node003"]["root"] = "ram"
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True
+    assert re.search("can fetch them by TFTP.*node003.*: /etc/app/settings.ini", ret.comment)
+    put(golden, "/etc/other")
+    pillar["images"]["tiny"]["keep"] = ["/etc/app/*.ini"]
+    assert named(sync(salt_call(pillar)), "probably secret") == []
 
 
 @pytest.mark.parametrize("path", ["/etc/munge/munge.key", "/etc/app/tls"])
