@@ -37,8 +37,9 @@ def _ids(opts: Mapping[str, Any]) -> Iterator[object]:
     # The master's user need not be able to read it.
     with contextlib.suppress(OSError, SaltException):
         if directory and os.path.isfile(minion) and os.access(minion, os.R_OK):
+            default = salt.config.DEFAULT_MINION_OPTS["conf_file"]
             settings = salt.config.load_config(
-                minion, "SALT_MINION_CONFIG", exit_on_config_errors=False
+                minion, "SALT_MINION_CONFIG", default, exit_on_config_errors=False
             )
             default = salt.config.DEFAULT_MINION_OPTS["default_include"]
             include = settings.get("default_include", default)
