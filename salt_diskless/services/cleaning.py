@@ -52,6 +52,7 @@ def clean(layouts: Sequence[Layout], test: bool) -> dict[str, Any]:
     before, surrounding = originals.services(), originals.surroundings()
     recorded = originals.recorded_paths()
     services = [name for platform, _ in layouts for name in service_names(platform)[:2]]
+    running = {service for service in dict.fromkeys(services) if state_of(service).active}
     if not test:
         for service in dict.fromkeys(services):
             _systemctl("stop", service)
@@ -77,7 +78,7 @@ def clean(layouts: Sequence[Layout], test: bool) -> dict[str, Any]:
             ("restored", sorted(files.restored)),
             ("kept", kept),
             ("swap", _swap(layouts, test)),
-            ("services", _services(layouts, before, test)),
+            ("services", _services(layouts, before, running, test)),
         )
         if found
     }
@@ -165,9 +166,16 @@ def _swap(layouts: Sequence[Layout], test: bool) -> dict[str, object]:
 
 
 def _services(
-    layouts: Sequence[Layout], before: dict[str, originals.Service], test: bool
+    layouts: Sequence[Layout],
+    before: dict[str, originals.Service],
+    running: set[str],
+    test: bool,
 ) -> dict[str, str]:
-    """Enable, disable, start and stop services as they were; return those that were otherwise."""
+    """Enable, disable, start and stop services as they were; return those that were otherwise.
+
+    running
+        The services that ran when the call began, and may have been stopped since.
+    """
     changes = {}
     if layouts and not test:
         _systemctl("daemon-reload")
@@ -180,28 +188,32 @@ def _services(
                 # It may have other exports: without a record the server goes on.
                 continue
             was = was or originals.Service(service, "disabled", False)
-            if words := _restore(was, service == platform.nfs_service, test):
+            goes_on = service == platform.nfs_service
+            if words := _restore(was, goes_on, service in running, test):
                 changes[service] = words
     return changes
 
 
-def _restore(was: originals.Service, goes_on: bool, test: bool) -> str:
+def _restore(was: originals.Service, goes_on: bool, ran: bool, test: bool) -> str:
     """Make a service what it was, and return what was done, in words.
 
     goes_on
         Whether it has read its configuration already, so that a restart is not needed.
+    ran
+        Whether it ran when the call began.
     """
     now = state_of(was.name)
+    active = now.active or ran
     words = []
     if (was.enabled == "enabled") != (now.enabled == "enabled"):
         words.append("enabled" if was.enabled == "enabled" else "disabled")
         if not test:
             _systemctl("enable" if was.enabled == "enabled" else "disable", was.name)
     if was.active and not (goes_on and now.active):
-        words.append("started" if not now.active else "restarted")
+        words.append("restarted" if active else "started")
         if not test:
             _systemctl("restart", was.name)
-    elif not was.active and now.active:
+    elif not was.active and active:
         words.append("stopped")
         if not test:
             _systemctl("stop", was.name)

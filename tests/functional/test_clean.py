@@ -187,6 +187,19 @@ def test_a_second_clean_leaves_the_admins_services_alone(salt_call, pillar, mach
     assert not (machine / "systemctl.log").exists()
 
 
+def test_a_clean_names_the_services_that_it_stopped(salt_call, pillar, machine):
+    call = salt_call(pillar)
+    call.state("diskless.recorded")
+    apply(call)
+    with (machine / "systemctl").open("a") as script:
+        script.write(f"\n[ $1 != stop ] || rm -f {machine}/systemctl.is-active\n")
+    (machine / "systemctl.is-active").write_text("active")
+    expected = {"isc-dhcp-server": "stopped", "tftpd-hpa": "stopped"}
+    for test in (True, False):
+        services = salt_call(pillar).modules["diskless.clean"](test=test)["services"]
+        assert {name: services.get(name) for name in expected} == expected
+
+
 def test_a_clean_that_kept_a_file_leaves_services_alone_later(salt_call, pillar, adopted, machine):
     apply(salt_call(pillar))
     pathlib.Path(pillar["lookup"]["tftp_defaults"]).write_text("MINE=1\n")
