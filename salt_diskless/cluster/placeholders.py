@@ -46,6 +46,8 @@ _WORDS = frozenset(
     "1q2w3e4r 1qaz2wsx a1b2c3d4 foo bar foobar engsample proto missing qemu bochs virtual "
     "virtualbox pc other pending generic deadbeef cafebabe".split()
 )
+#: No serial number, asset tag or UUID that is taken is longer.
+_LONGEST = 64
 _LONGEST_WORD = max(map(len, _WORDS))
 #: Texts that go on in many ways.
 _NOT = re.compile(
@@ -56,10 +58,11 @@ _NOT = re.compile(
 )
 #: SMBIOS: what a text of AMI's boards begins with, as in "Type2 - Board Serial Number".
 _TYPE = re.compile(r"type[0-9]{1,2}(?=[a-z])")
-#: Short words before a run of digits: BSN12345678901234567, Asset-1234567890.
+#: Short words before a run of digits: BSN12345678901234567, Asset-1234567890. None of them is made
+#: of others, so that there is one way to read a text.
 _BEFORE_RUN = re.compile(
-    r"(?:system|sys|chassis|chs|base|board|mb|ss|bss|asset|tag|atn|serial|serialnumber|number|no|"
-    r"sn|bsn|ssn|csn|psn|msn|mbsn|pn|oem|default|dummy|test)+"
+    r"(?:system|sys|chassis|chs|base|board|mb|ss|bss|asset|tag|atn|serial|number|no|"
+    r"sn|bsn|ssn|csn|psn|msn|pn|oem|default|dummy|test)+"
 )
 #: Words after which a short run, or any number, is none of one machine.
 _BEFORE_SHORT_RUN = frozenset({"abc", "test", "dummy", "fake", "sample", "demo"})
@@ -89,6 +92,8 @@ def is_placeholder(text: str) -> bool:
     """Return True if a serial number or an asset tag stands in many machines, so that it says
     nothing about one of them."""
     key = _OTHERS.sub("", text.lower())
+    if len(key) > _LONGEST:
+        return False
     if len({*key}) <= 1 or _is_run(key) or _repeats(key):
         return True
     if _NOT.fullmatch(key) or _NO_NUMBER.fullmatch(key) or _has_only_words(_TYPE.sub("", key)):

@@ -63,7 +63,7 @@ _KERNELS = ("/var/lib/nfs/rpc_pipefs", "/var/lib/lxcfs")
 BIND = "bind"
 #: Units that an admin made, and the line of one that is about a disk.
 _UNITS = ("/etc/systemd/system/*.mount", "/etc/systemd/system/*.swap")
-_DISK = re.compile(rb"(?mi)^\s*What\s*=\s*(/dev/(?!zram|null)|(PART)?(UUID|LABEL)=)")
+_DISK = re.compile(rb"(?mi)^[ \t]*What[ \t]*=[ \t]*(/dev/(?!zram|null)|(PART)?(UUID|LABEL)=)")
 _LARGEST = 64 * 1024
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 from salt_diskless.image.identity_row import Kind, homes, row
 
-#: A setting that has a password or token, of any syntax, that is no comment.
+#: A setting that has a password or token, of any syntax, that is no comment. What has the name and
+#: its value in two lines is not searched for: a search over lines takes quadratic time.
 _PASSWORD = (
     rb"(?im)^[^#;\n]*"
     rb"(passw(or)?d|passphrase|\bsecret|-secret|_secret|\btoken|_token|auth_?key|auth_pass|api_?key"
-    rb"|rootpw|\bpsk|createuser|\bencrypt|r[ow]community6?(?!\s+public\b))"
-    rb"[\"'}\]]*\s*(=>|[:=]|\s)\s*[\"']?[^\s\"',;<>]{3}|^\s*MONITOR\s(\S+\s+){3}\S"
+    rb"|rootpw|\bpsk|createuser|\bencrypt|r[ow]community6?(?![ \t]+public\b))"
+    rb"[\"'}\]]*([ \t]*(=>|[:=])[ \t]*|[ \t]+)[\"']?[^\s\"',;<>]{3}"
+    rb"|^[ \t]*MONITOR[ \t]+(\S+[ \t]+){3}\S"
 )
 #: The same as a variable of a shell, or in the address of a proxy or repository.
 _IN_ADDRESS = (
-    rb"(?im)^[^#\n]*(://[^/\s:@]+:[^/\s:@]+@|(^|[\s\"'_])(password|token|secret|api_?key)\s*=\s*"
-    rb"[\"']?[^\s\"'$]{3})"
+    rb"(?im)^[^#\n]*(://[^/\s:@]+:[^/\s:@]+@"
+    rb"|(^|[\s\"'_])(password|token|secret|api_?key)[ \t]*=[ \t]*[\"']?[^\s\"'$]{3})"
 )
 
 PRIVATE = (
@@ -246,13 +248,13 @@ SECRET = (
         Kind.SECRET,
         "/etc/sssd/sssd.conf /etc/sssd/conf.d/*.conf /etc/nslcd.conf /etc/ldap.conf "
         "/etc/pam_ldap.conf /etc/libnss-ldap.conf /etc/ldap/ldap.conf",
-        rb"(?im)^\s*(ldap_default_authtok\s*=|bindpw\s+)\s*\S",
+        rb"(?im)^[ \t]*(ldap_default_authtok[ \t]*=|bindpw[ \t])[ \t]*\S",
     ),
     row(
         "keys of agents, in files that hold more",
         Kind.SECRET,
         "/etc/datadog-agent/datadog.yaml /etc/newrelic-infra.yml /etc/duo/*.conf",
-        rb"(?im)^\s*(api_key|license_key|skey)\s*[:=]\s*\S",
+        rb"(?im)^[ \t]*(api_key|license_key|skey)[ \t]*[:=][ \t]*\S",
     ),
     row(
         "passwords and tokens, in settings that hold more",

@@ -18,7 +18,7 @@ _LARGEST = 256 * 1024
 #: PEM (RFC 7468), OpenSSH's and PuTTY's keys, PGP's, WireGuard's.
 _KEY = re.compile(
     rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----|^PuTTY-User-Key-File-|"
-    rb"(?m:^\s*PrivateKey\s*=\s*[A-Za-z0-9+/]{42,}=)"
+    rb"(?m:^[ \t]*PrivateKey[ \t]*=[ \t]*[A-Za-z0-9+/]{42,}=)"
 )
 #: Containers of private keys that are not text.
 _CONTAINERS = (b".p12", b".pfx", b".jks", b".keystore")
@@ -30,7 +30,7 @@ _HASHES = (
     *("/etc/shadow", "/etc/gshadow", "/etc/passwd"),
     *("/boot/grub/user.cfg", "/boot/grub2/user.cfg", "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"),
 )
-_HASH = re.compile(rb"(?m)^[^:#\n]+:[^:\n]*[./0-9A-Za-z$]{10,}:|grub\.pbkdf2\.")
+_HASH = re.compile(rb"(?m)^[^:#\n]+:[^:\n]*(?<=[./0-9A-Za-z$]{10}):|grub\.pbkdf2\.")
 _COMMENT = re.compile(rb"^\s*([#;].*)?$")
 
 

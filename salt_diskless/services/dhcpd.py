@@ -30,7 +30,7 @@ LEASE_FILES = (
 )
 
 _LEASE = re.compile(r"^lease ([0-9.]+) \{\n((?:(?!\}$|lease ).*\n)*)\}$", re.MULTILINE)
-_LEASE_FIELD = re.compile(r"^\s+(hardware ethernet|binding state|ends) (.+);$", re.MULTILINE)
+_LEASE_FIELD = re.compile(r"^[ \t]+(hardware ethernet|binding state|ends) (.+);$", re.MULTILINE)
 
 
 def files(site: Site, platform: Platform) -> dict[str, tree.Content]:

@@ -16,7 +16,7 @@ _FIREWALL = ("dhcp", "tftp", "nfs", "mountd", "rpc-bind")
 _BOOLEANS = ("nfs_export_all_ro", "nfs_export_all_rw")
 _SELINUX_PACKAGES = ("policycoreutils", "policycoreutils-python-utils")
 _ZONE = re.compile(r"^(\S+)(?: \([^)]*\))?\n((?:[ \t].*\n?)*)", re.MULTILINE)
-_SERVICES = re.compile(r"^\s+services:(.*)$", re.MULTILINE)
+_SERVICES = re.compile(r"^[ \t]+services:(.*)$", re.MULTILINE)
 
 
 def look(platform: Platform) -> dict[str, Any]:

@@ -35,7 +35,7 @@ NEXT_VERSION = "next"
 
 _NODE_FILE = re.compile(r"[0-9A-F]{8}|01(?:-[0-9a-f]{2}){6}")
 _HEADER_NODE = re.compile(rf"# Written by {tree.MARK}: ([^,\s]+), ")
-_KERNEL = re.compile(r"^\s*kernel ([^/\s]+)/([^/\s]+)(?:/([^/\s]+))?/vmlinuz$", re.MULTILINE)
+_KERNEL = re.compile(r"^[ \t]*kernel ([^/\s]+)/([^/\s]+)(?:/([^/\s]+))?/vmlinuz$", re.MULTILINE)
 _VERSION_FILES = frozenset({"vmlinuz", "initrd.img", squashfs.NAME})
 _MARKER = f".{tree.MARK}"
 _VERBOSE = re.compile(r"(?:^|\s)(?:--verbose|--verbosity|-[a-z]*v)")
