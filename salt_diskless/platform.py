@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from salt_diskless.cluster import DisklessError
+from salt_diskless.cluster.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def of(os_family: str, lookup: Mapping[str, Any]) -> Platform:
     known = PLATFORMS.get(os_family)
     if known is None:
         raise DisklessError(
-            f"grain os_family: found {os_family!r}; boot servers are {', '.join(PLATFORMS)}"
+            f"grain os_family: found {shown(os_family)}; boot servers are {', '.join(PLATFORMS)}"
         )
     over: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in lookup.items()}
     if "tftp_root" in over and known.tftp_defaults is None and not over.get("tftp_defaults"):

@@ -32,7 +32,8 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as err:
-            raise DisklessError(f"{function.__name__.strip('_')}: found {err}") from None
+            name = function.__name__.strip("_")
+            raise DisklessError(f"{name}: found {err}; {_takes(signature)}") from None
         for name, value in bound.arguments.items():
             kind = signature.parameters[name].kind
             if kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
@@ -41,6 +42,16 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **kwargs)
 
     return wrapped
+
+
+def _takes(signature: inspect.Signature) -> str:
+    """Return the arguments of a function, as a message names them."""
+    names = [
+        name if parameter.default is inspect.Parameter.empty else f"[{name}]"
+        for name, parameter in signature.parameters.items()
+        if not name.startswith("_")
+    ]
+    return f"give {' '.join(names)}" if names else "give no argument"
 
 
 def check(name: str, value: Any, wanted: Any) -> None:

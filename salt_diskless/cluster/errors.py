@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -59,32 +61,53 @@ class ClusterError(DisklessError):
 
 
 def shown(value: object) -> str:
-    """Return ``value`` for a message: quoted, without control characters, and not too long. Only
-    as much of it is looked at as is shown."""
+    """Return ``value`` for a message, as YAML has it: text is quoted, without control characters,
+    and nothing is too long. Only as much of it is looked at as is shown."""
     text = _bounded(value, _SHOWN)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def _bounded(value: object, room: int) -> str:
-    """Return ``ascii(value)``, or, where that is longer than ``room``, something that is longer,
-    too, and begins in the same way."""
-    if isinstance(value, str | bytes):
+    """Return a value as YAML has it, or, where that is longer than ``room``, something that is
+    longer, too, and begins in the same way."""
+    if isinstance(value, str):
         return ascii(value[: room + 1])
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and value.bit_length() > 4 * _SHOWN:
         return "a number of more than 80 digits"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    if isinstance(value, int | float):
+        return str(value)
     if isinstance(value, Mapping):
-        pairs = ((key, value[key]) for key in value)
-        return _joined("{", (part for pair in pairs for part in pair), room, (": ", ", ")) + "}"
-    if isinstance(value, list | tuple):
-        brackets = "[]" if isinstance(value, list) else "()"
-        return _joined(brackets[0], value, room, (", ",)) + brackets[1]
-    return ascii(value)
+        return _joined("{", value.items(), room) + "}"
+    if isinstance(value, list | tuple | set | frozenset):
+        return _joined("[", value, room) + "]"
+    if isinstance(value, datetime.date):
+        return f"the date {value}"
+    return "binary data" if isinstance(value, bytes | bytearray) else "a value of no known type"
 
 
-def _joined(text: str, parts: Iterable[object], room: int, between: tuple[str, ...]) -> str:
-    """Return a container's parts with what is between them, until there is no room left."""
+def _key(key: object, room: int) -> str:
+    """Return the key of a mapping: without quotes where YAML needs none."""
+    if isinstance(key, str) and key.isascii() and key.isidentifier():
+        return key[: room + 1]
+    return _bounded(key, room)
+
+
+def _joined(text: str, parts: Iterable[object], room: int) -> str:
+    """Return the parts of a container with what is between them, until there is no room left.
+
+    text
+        The bracket that they begin with: ``{`` for pairs of key and value.
+    """
+    is_mapping = text == "{"
     for index, part in enumerate(parts):
-        text += between[(index - 1) % len(between)] if index else ""
+        text += ", " if index else ""
+        if is_mapping:
+            key, part = part  # type: ignore[misc]  # noqa: PLW2901
+            text += f"{_key(key, room - len(text))}: "
         if len(text) > room:
             break
         text += _bounded(part, room - len(text))

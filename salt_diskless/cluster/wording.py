@@ -32,7 +32,7 @@ def listed(names: Iterable[Any]) -> str:
     """Return names for a message; of many only the first ones."""
     every = [*names]
     more = f" and {len(every) - _MOST} more" if len(every) > _MOST else ""
-    return ", ".join(part(name) for name in every[:_MOST]) + more or "there is none"
+    return ", ".join(part(name) for name in every[:_MOST]) + more or "none yet"
 
 
 def nearest(name: str, known: Iterable[Any]) -> str:

@@ -100,7 +100,7 @@ def orchestration(image: str | None = None, live: bool = False) -> list[dict[str
         salt-call diskless_golden.orchestration rhel5compute
     """
     if not isinstance(live, bool):
-        raise DisklessError(f"live: found {live!r}; give true or false")
+        raise DisklessError(f"live: found {shown(live)}; give true or false")
     cluster = adapter.cluster(__pillar__)
     machines = {
         one.name: one.source

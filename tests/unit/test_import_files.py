@@ -243,7 +243,7 @@ def test_what_only_names_is_required(tmp_path, store):
         ("", "only: found ''; give a node set"),
         ([], "only: found"),
         (3, "only: found 3; give a node set"),
-        (True, "only: found True"),
+        (True, "only: found true"),
         ({"a": 1}, "only: found"),
         ("n[1-", "only: found"),
         ("a b\x00", "only: found"),

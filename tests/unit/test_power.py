@@ -268,7 +268,7 @@ def test_all_that_is_wrong_is_one_error():
     assert str(caught.value).splitlines() == [
         "nothing was done:",
         "  wave: found 0; give a number, 1 at least",
-        "  timeout: found True; give a number, 1 at least",
+        "  timeout: found true; give a number, 1 at least",
         "  retries: found -1; give a number, 0 at least",
         "  action: found 'onn'; did you mean on?",
         "  names: found node9; give nodes of the pillar or the registry (did you mean node007?)",

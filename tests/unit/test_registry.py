@@ -467,7 +467,7 @@ def test_whatever_is_wished_the_cluster_that_comes_of_it_is_right(tmp_path_facto
         ({"name": "node003"}, "name: found no free one in node003 (the pillar has it)"),
         ({"name": "NODE003"}, "the pillar has it"),
         ({"number": 99, "name": "x", "profile": "compue"}, "did you mean compute?"),
-        ({"profile": "base"}, "network: found None for profile base; name one of compute, other"),
+        ({"profile": "base"}, "network: found null for profile base; name one of compute, other"),
         ({"root": "floppy"}, "diskless:nodes:node010:root: found 'floppy'"),
         ({"kernel_append": "NFSROOT=x"}, "leave NFSROOT out"),
     ],

@@ -154,7 +154,7 @@ def test_warewulfs_nodes():
             ("warewulf", f"nodes:\n  a:\n    {text}\n", f"line 2: {words}")
             for text, words in (
                 ("primary network: [x]", "'primary network': found ['x']; give a text"),
-                ("primary: {x: y}", "'primary': found {'x': 'y'}; give a text"),
+                ("primary: {x: y}", "'primary': found {x: 'y'}; give a text"),
                 ("network devices: [x]", "'network devices': found ['x']; give a mapping"),
                 ("network devices: {fast: [x]}", "'fast': found ['x']; give a mapping"),
                 ("network devices: {fast: {hwaddr: [x]}}", "'hwaddr': found ['x']; give a text"),

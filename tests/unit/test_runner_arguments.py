@@ -103,7 +103,7 @@ def test_a_typed_word_is_taken_or_refused_in_three_parts(store, name, parameters
 @pytest.mark.parametrize(
     ("name", "args", "words"),
     [
-        ("register", [True], "mac: found True"),
+        ("register", [True], "mac: found true"),
         ("register", [mac(5), 83], "serial: found 83, a number that YAML made of it; give text"),
         ("accept", [mac(1), 3], "name: found 3, a number that YAML made of it; give text"),
         ("nodes", ["nosuch"], "names: found nosuch, which neither the pillar nor the registry has"),

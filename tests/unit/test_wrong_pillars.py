@@ -389,16 +389,38 @@ def test_an_images_name_is_no_loaders_file(howto, name):
 # -- values in messages ---------------------------------------------------------------------------
 
 
+_PRINTABLE = st.text("abcdef0123456789 .:-", min_size=1, max_size=9)
+
+
 @given(
     st.recursive(
-        st.one_of(st.text(max_size=9), st.integers(), st.booleans()),
-        lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(max_size=3), inner)),
+        st.one_of(_PRINTABLE, st.integers(), st.booleans(), st.none()),
+        lambda inner: st.one_of(st.lists(inner), st.dictionaries(_PRINTABLE, inner)),
         max_leaves=9,
     )
 )
-def test_a_value_is_shown_as_it_is_or_cut(value):
-    text = ascii(value)
-    assert shown(value) == (text if len(text) <= 80 else text[:77] + "...")
+def test_a_value_is_shown_as_yaml_has_it_or_cut(value):
+    text = shown(value)
+    assert len(text) <= 80
+    if not text.endswith("..."):
+        assert yaml.safe_load(text) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((None, "null"), (True, "true"), (False, "false"), (1.5, "1.5"), (float("nan"), ".nan")),
+        *((float("-inf"), "-.inf"), (b"x", "binary data"), ({"a"}, "['a']"), (object(), "a value")),
+        ({"a b": None, "c": [True, (1,)], None: {}}, "{'a b': null, c: [true, [1]], null: {}}"),
+        (datetime.date(2026, 11, 28), "the date 2026-11-28"),
+        (datetime.datetime(2026, 11, 28, 10), "the date 2026-11-28 10:00:00"),
+        ({datetime.date(2026, 11, 28): 1}, "{the date 2026-11-28: 1}"),
+    ],
+    ids=repr,
+)
+def test_no_value_is_shown_as_python_has_it(value, text):
+    assert shown(value).startswith(text)
+    assert " object at 0x" not in shown(value)
 
 
 def test_a_value_that_multiplies_is_shown_at_once():
