@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -75,7 +76,7 @@ class _Build:
         profiles = self._each("profiles", schema.SettingsIn)
         self._check_profiles(profiles)
         nodes = list(self._nodes(networks, images, profiles))
-        rules = tuple(self._rules(profiles))
+        rules = tuple(self._rules(profiles, networks))
         names = lookup.model_dump(exclude_none=True) if lookup else {}
         self.problems += checks.between(servers, networks, images, nodes, names)
         if self.problems:
@@ -106,7 +107,7 @@ class _Build:
                 [
                     Problem(
                         ROOT,
-                        shown(pillar),
+                        shown(pillar) if pillar not in (None, {}) else "nothing",
                         "give a mapping with servers, networks, images, profiles and nodes, as "
                         "pillar.example shows",
                     )
@@ -140,7 +141,8 @@ class _Build:
             self._add(f"{ROOT}:{_ADOPT}", shown(value), "give a list, like [/etc/dhcp/dhcpd.conf]")
             return frozenset()
         for index, item in enumerate(value or ()):
-            if not isinstance(item, str) or os.path.normpath(item) != item or item[:1] != "/":
+            is_path = isinstance(item, str) and re.fullmatch(r"(?:/[^/\0\n]+)+", item)
+            if not is_path or os.path.normpath(item) != item:
                 right = "give an absolute path, like /etc/dhcp/dhcpd.conf"
                 self._add(f"{ROOT}:{_ADOPT}:{index}", shown(item), right)
         return frozenset(item for item in value or () if isinstance(item, str))
@@ -369,7 +371,11 @@ class _Build:
             self._add(path, shown(key), str(err))
         return []
 
-    def _rules(self, profiles: Mapping[str, schema.SettingsIn | None]) -> Iterator[Rule]:
+    def _rules(
+        self,
+        profiles: Mapping[str, schema.SettingsIn | None],
+        networks: Mapping[str, Network],
+    ) -> Iterator[Rule]:
         """Yield the registry's rules; what contradicts a node of it is a problem of the pillar."""
         path = f"{ROOT}:registry"
         registry = self._model(schema.RegistryIn, self.raw["registry"], path)
@@ -384,6 +390,9 @@ class _Build:
             names = self._names(rule.nodes, f"{where}:nodes")
             for key, found, right in checks.rule(rule, len(names)):
                 self._add(f"{where}:{key}", found, right)
+            nets = _networks_of(rule.profile, profiles, networks)
+            for found, right in checks.rule_addresses(rule, len(names), nets):
+                self._add(f"{where}:ip", found, right)
             if rule.profile is not None and rule.profile not in profiles:
                 self._add(f"{where}:profile", shown(rule.profile), nearest(rule.profile, profiles))
             yield Rule(
@@ -511,6 +520,21 @@ _OWN = frozenset({"mac", "ip", "bmc", "profile"})
 _SERVER = "like {address: 10.8.226.72, interface: eth0}"
 _NAME_ADAPTER: TypeAdapter[str] = TypeAdapter(schema.Name)
 _NAME_RIGHT = "give a name of letters, digits and ._- , 64 characters at most, like compute"
+
+
+def _networks_of(
+    name: str | None,
+    profiles: Mapping[str, schema.SettingsIn | None],
+    networks: Mapping[str, Network],
+) -> list[Network]:
+    """Return the networks on which nodes of a profile may boot: all of them where it names none."""
+    if name is None and len(profiles) == 1:
+        name = next(iter(profiles))
+    for one in _parents(schema.SettingsIn(profile=name), profiles):
+        profile = profiles.get(one)
+        if profile is not None and profile.network is not None:
+            return [networks[profile.network]] if profile.network in networks else []
+    return list(networks.values())
 
 
 def _parents(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from netaddr import IPAddress, IPRange
+
 from salt_diskless.boot import kernel_line
 from salt_diskless.cluster import paths
 from salt_diskless.cluster.errors import Problem, shown
 from salt_diskless.cluster.model import Entry, Image, Network, Node, Server
 from salt_diskless.cluster.names import Names
 from salt_diskless.cluster.ranges import fold
-from salt_diskless.cluster.schema import BootstrapIn, EntryIn, RuleIn
+from salt_diskless.cluster.schema import AddressRun, BootstrapIn, EntryIn, RuleIn
 
 
 def between(
@@ -104,6 +106,44 @@ def rule(given: RuleIn, names: int) -> Iterator[tuple[str, str, str]]:
             yield key, f"{len(listed)} for {names} nodes", "give one a node, in their order"
     if given.next is not None and 0 < names < given.next:
         yield "nodes", f"{names} for {given.next} machines", "give as many names at least"
+
+
+def rule_addresses(
+    given: RuleIn, names: int, networks: Sequence[Network]
+) -> Iterator[tuple[str, str]]:
+    """Yield ``(found, right)`` for addresses of a rule that no node of these networks can have."""
+    if given.ip is None or not networks or not names:
+        return
+    found = str(given.ip)
+    if isinstance(given.ip, IPRange):
+        first, last = given.ip.first, given.ip.last
+    elif isinstance(given.ip, AddressRun):
+        first, last = int(given.ip.first), int(given.ip.first) + names - 1
+        found += f" for {names} nodes"
+    else:
+        first = last = int(given.ip)
+        if names > 1:
+            right = "give a range, or the first one with a '+', like 10.8.226.75+"
+            yield f"{found} for {names} nodes", right
+    net = next(
+        (one for one in networks if one.subnet.first <= first and last <= one.subnet.last), None
+    )
+    if net is None:
+        yield found, f"give addresses inside {' or '.join(str(one.subnet) for one in networks)}"
+        return
+    pool = net.discovery_range
+    if pool is not None and pool.first <= first and last <= pool.last:
+        yield found, f"give addresses outside {pool}, the discovery_range of {net.name}"
+    elif not isinstance(given.ip, IPRange):
+        taken = {
+            **{int(address): "a name server's" for address in net.nameservers},
+            **{int(address): "a router's" for address in net.routers},
+            net.subnet.first: "the subnet's own",
+            net.subnet.last: "the broadcast address",
+            int(net.server_address): "the boot server's",
+        }
+        for address in (number for number in taken if first <= number <= last):
+            yield found, f"leave {IPAddress(address)} out: it is {taken[address]}"
 
 
 def _lookup(names: Mapping[str, Any]) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ them again for what the paths are on the machine.
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -141,6 +142,8 @@ def file_reason(name: str, path: str) -> str | None:
     if "/." in path:
         return "a part of it is hidden"
     if name in READ:
+        if path in SYSTEM or path in _SHARED:
+            return "it is a directory of the system"
         directory = next((secret for secret in _SECRET if is_in(path, secret)), None)
         return None if directory is None else f"no such program or loader is in {directory}"
     if is_in(path, "/etc"):
@@ -159,6 +162,40 @@ def source_reason(path: str) -> str | None:
     """Return why a directory cannot be a golden root, or None where it can."""
     closed = {key: SYSTEM[key] for key in SYSTEM if key not in _FOR_SOURCES}
     return _reason(path, closed) or _shared(path)
+
+
+def directory_reason(path: str) -> str | None:
+    """Return why a path cannot be that of a file, or None where it can."""
+    if any(is_in(path, directory) for directory in ("/dev", "/proc", "/sys")):
+        return "it is no file on a disk"
+    is_directory = path in SYSTEM or path in _SHARED or path in TFTP_ROOTS
+    return "it is a directory" if is_directory else None
+
+
+#: Without one of these no node boots.
+_NEEDED = (
+    *("/bin", "/etc", "/lib", "/lib/modules", "/lib64", "/sbin", "/usr", "/usr/bin", "/usr/lib"),
+    *("/usr/lib/modules", "/usr/lib64", "/usr/sbin"),
+)
+
+
+def pattern_reason(pattern: str) -> str | None:
+    """Return why a pattern of what is left out of a root cannot be used, or None where it can:
+    nothing without which no node boots may be left out whole.
+
+    pattern
+        As rsync(1) has it: one that begins with ``/`` is for a path, others for its last parts.
+    """
+    if {".", ".."} & {*pattern.split("/")} or "//" in pattern:
+        return "no path of a root has '.', '..' or '//' in it"
+    parts = re.sub(r"(?:/\**)+$", "", pattern).removeprefix("/").split("/")
+    for path in _NEEDED:
+        own = path.split("/")[1:]
+        own = own if pattern.startswith("/") else own[-len(parts) :]
+        is_same = len(own) == len(parts) and all(map(fnmatch.fnmatchcase, own, parts))
+        if is_same or parts in ([""], ["**"], ["***"]):
+            return f"it leaves out {path}, without which no node boots"
+    return None
 
 
 def _reason(path: str, closed: Mapping[str, str]) -> str | None:

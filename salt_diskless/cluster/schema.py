@@ -15,7 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from netaddr import AddrFormatError, IPAddress, IPNetwork, IPRange
+from netaddr import (
+    INET_PTON,
+    AddrFormatError,
+    IPAddress,
+    IPNetwork,
+    IPRange,
+    valid_ipv4,
+    valid_ipv6,
+)
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from salt_diskless.boot import kernel_line
@@ -31,8 +39,9 @@ _MAC_PREFIX = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){2,4}")
 #: What a machine says of itself, such as its serial number: nothing that means anything to a shell,
 #: to YAML or to Jinja.
 _CLAIM = re.compile(r"[A-Za-z0-9._/+,=@-][A-Za-z0-9 ._/+,=@-]{0,63}")
-_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
-_CONSOLE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}(?:,[0-9]{3,7}(?:[neo](?:[78]r?)?)?)?")
+#: No node boots by the loopback.
+_INTERFACE = re.compile(r"(?!lo\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+_CONSOLE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,14}[0-9](?:,[0-9]{3,7}(?:[neo](?:[78]r?)?)?)?")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._+@:-]+)+")
 _SCRUB = re.compile(r"(?=.{1,900}\Z)(?:/(?!\.\.?(?:/|$)|[^/]*\*\*)[A-Za-z0-9._+@:*?-]+)+")
 _FSTAB_WORD = r"[A-Za-z0-9._+@:,=/%~^#\[\]\\-]{1,900}"
@@ -57,7 +66,6 @@ _MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,54}")
 _LABEL_OF_DISK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,15}")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
 _SLS = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,252})")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")
 _SITE = rf"https?://{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?"
 _STEP = r"/(?!\.\.?(?:/|$))[A-Za-z0-9._~%+:-]+"
@@ -123,11 +131,30 @@ def _serial(value: str) -> str:
 
 
 def _host_name(value: Any) -> str:
-    if not isinstance(value, str) or not is_host_name(value):
+    if not isinstance(value, str) or not is_host_name(value) or _ends_with_digits(value):
         raise ValueError(
             "give a host name (RFC 1123: letters, digits, '-', labels up to 63), like example.com"
         )
     return value
+
+
+def _ends_with_digits(name: str) -> bool:
+    """Return True for an address and the like: no top-level domain has only digits."""
+    return name.rpartition(".")[2].isdecimal()
+
+
+def _ssh_host(value: Any) -> str:
+    """Check what ssh can reach: a host name, or an address of IPv4 or IPv6."""
+    right = "give a host name or address, like 10.8.226.73"
+    if isinstance(value, str) and ":" in value:
+        is_right = valid_ipv6(value) and not (IPAddress(value).is_multicast() or value == "::")
+    elif isinstance(value, str) and value.replace(".", "").isdecimal():
+        is_right = valid_ipv4(value, INET_PTON) and 1 <= int(value.partition(".")[0]) < 224
+    else:
+        is_right = isinstance(value, str) and is_host_name(value)
+    if not is_right:
+        raise ValueError(right)
+    return str(value)
 
 
 def _mac(value: Any) -> str:
@@ -362,6 +389,9 @@ Location = Annotated[
         paths.location_reason,
     ),
 ]
+File = Annotated[
+    Path, _apart("give the path of a file, like /srv/golden.tar", paths.directory_reason)
+]
 SourceDirectory = Annotated[
     Path, _apart("give the directory of a golden root, like /srv/golden", paths.source_reason)
 ]
@@ -390,7 +420,9 @@ Seconds = Annotated[int, _whole(60, 0x7FFFFFFF, "21600")]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True
+    )
 
 
 class ServerIn(_Strict):
@@ -427,25 +459,23 @@ class BootstrapIn(_Strict):
     variant: Literal[
         "essential", "apt", "required", "minbase", "buildd", "important", "debootstrap", "standard"
     ] = "minbase"
-    keyring: Path | None = None
+    keyring: File | None = None
     releasever: Annotated[str, BeforeValidator(_release)] | None = None
     repositories: dict[Name, Repository] = {}
-    gpgkey: Path | None = None
+    gpgkey: File | None = None
 
 
 class SourceIn(_Strict):
     directory: SourceDirectory | None = None
-    archive: Path | None = None
+    archive: File | None = None
     tag: Annotated[str, _text("give a tag, like compute:1.2", _TAG)] | None = None
     bootstrap: BootstrapIn | None = None
     minion: Name | None = None
-    host: Annotated[str, _text("give a host name or address, like 10.8.226.73", _HOST)] | None = (
-        None
-    )
+    host: Annotated[str, BeforeValidator(_ssh_host)] | None = None
     user: Name = "root"
     port: Annotated[int, _whole(1, 65535, "22")] = 22
-    identity: Path | None = None
-    known_hosts: Path | None = None
+    identity: File | None = None
+    known_hosts: File | None = None
 
 
 #: What lies beside the images' directories in the TFTP root.
@@ -466,9 +496,13 @@ class ImageIn(_Strict):
     location: Location
     source: SourceIn | None = None
     exclude: list[
-        Annotated[str, _text("give an rsync pattern, like /scratch or *.iso", _PATTERN)]
+        Annotated[
+            str,
+            _text("give an rsync pattern, like /scratch or *.iso", _PATTERN),
+            _apart("give an rsync pattern, like /scratch or *.iso", paths.pattern_reason),
+        ]
     ] = []
-    scrub: list[ScrubPath] = []
+    scrub: list[Annotated[ScrubPath, _apart("give a path of less", paths.pattern_reason)]] = []
     keep: list[ScrubPath] = []
     fstab: list[FstabLine] = []
     kernel: Release | None = None

@@ -23,7 +23,7 @@ from salt_diskless.state import originals
 #: exportfs's table of what is exported now: exportfs(8), FILES.
 TABLE = "/var/lib/nfs/etab"
 
-_TABLE_LINE = re.compile(r"(\S+)\t([^\s(]+)\(([^)]*)\)")
+_TABLE_LINE = re.compile(r"^(\S+)\t([^\s(]+)\(([^)]*)\)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -734,7 +734,7 @@ def test_a_rule_that_cannot_be_is_a_line_in_the_log_and_the_others_go_on(store, 
     registry = {
         "rules": {
             "a": {"macs": [mac(1)], "nodes": "node003", "profile": "compute"},
-            "b": {"macs": [mac(2)], "nodes": "x", "ip": "10.8.226.72", "profile": "compute"},
+            "b": {"macs": [mac(2)], "nodes": "x", "ip": "10.8.226.3", "profile": "compute"},
             "c": {"prefixes": ["52:54:00"], "nodes": "y[1-9]", "profile": "compute"},
         }
     }
@@ -743,7 +743,7 @@ def test_a_rule_that_cannot_be_is_a_line_in_the_log_and_the_others_go_on(store, 
     refused, wrong = (line for line in logged if "accepted" not in line)
     assert refused.startswith(f"diskless: rule a: {mac(1)}: name: found no free one in node003")
     assert wrong.startswith(f"diskless: rule b: {mac(2)}: ")
-    assert "it is the boot server boot2" in wrong
+    assert "found 10.8.226.3" in wrong and "node003" in wrong
 
 
 def test_a_rule_whose_pillar_is_wrong_is_one_line_in_the_log(store, logged):
