@@ -47,10 +47,16 @@ _HARMFUL = frozenset(
     | {"resume", "resume_offset", "rd.neednet", "rd.bootif", "rd.systemd.unit", "--", "---"}
     | {"rd.cmdline", "hostname"}
 )
-#: These name modules that are not loaded, and a node needs some: modprobe(8), dracut.cmdline(7).
-_BLACKLISTS = frozenset({"module_blacklist", "modprobe.blacklist", "rd.driver.blacklist"})
+#: These name modules that are not loaded, or functions of the kernel that are not called, and a node
+#: needs some: modprobe(8), dracut.cmdline(7), initramfs-tools(7), kernel-parameters.txt.
+_BLACKLISTS = frozenset(
+    {"module_blacklist", "modprobe.blacklist", "rd.driver.blacklist", "blacklist"}
+    | {"initcall_blacklist"}
+)
 _NEEDED = frozenset(
-    "af_packet grace lockd loop nfs nfsv3 nfsv4 overlay squashfs sunrpc".split(),
+    "af_packet grace lockd loop nfs nfsv3 nfsv4 overlay squashfs sunrpc "
+    "init_nfs_fs init_nfs_v3 init_nfs_v4 init_nlm init_squashfs_fs init_sunrpc loop_init "
+    "ovl_init packet_init".split(),
 )
 #: What begins so is reserved as well.
 _PREFIXES = ("DISKLESS_", "diskless.", "rd.live.", "rd.overlay", "rd.nfs.", "mount.usr")

@@ -100,6 +100,7 @@ def test_the_words_that_are_written_are_reserved(howto):
         *("DISKLESS_NEW=x", "diskless.other=1", "nfs.nfs4-unique-id=x", "systemd.hostname=x"),
         *("systemd.machine-id=x", "systemd.volatile=yes", "resume=/dev/sda2", "mount.usr=x"),
         *("module_blacklist=nouveau,nfsv3", "modprobe.blacklist=squashfs", "rd.cmdline=ask"),
+        *("blacklist=x,nfs", "initcall_blacklist=init_nfs_fs", "blacklist=af-packet"),
         *("rd.driver.blacklist=af-packet", "module-blacklist=nfs", "hostname=x"),
     ],
 )
@@ -117,6 +118,7 @@ def test_a_word_that_keeps_a_node_from_booting_is_refused(howto, tmp_path, word)
     [
         *("net.ifnames=0 panic=30", "console=tty0 quiet", "rd.debug", "rootless=1", "iommu=pt"),
         *("module_blacklist=nouveau", "modprobe.blacklist=radeon,nfsd", "crashkernel=256M"),
+        *("blacklist=nouveau", "initcall_blacklist=algif_aead_init"),
     ],
 )
 def test_other_words_are_accepted(howto, text):

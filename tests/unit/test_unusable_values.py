@@ -172,5 +172,5 @@ def test_nothing_below_diskless_is_called_nothing():
 @pytest.mark.parametrize("path", ["/", "//etc/x", "/etc/", "/a/../b", "etc", "", None, 5, ["/a"]])
 def test_a_file_to_adopt_has_an_absolute_path(path):
     pillar = {**registry.PILLAR, "adopt": [path]}
-    with pytest.raises(ClusterError, match="diskless:adopt:0: found .*; give an absolute path"):
+    with pytest.raises(ClusterError, match=r"diskless:adopt:0: found .*; give an absolute path"):
         parse(pillar)
