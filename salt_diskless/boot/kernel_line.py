@@ -47,8 +47,8 @@ _HARMFUL = frozenset(
     | {"resume", "resume_offset", "rd.neednet", "rd.bootif", "rd.systemd.unit", "--", "---"}
     | {"rd.cmdline", "hostname"}
 )
-#: These name modules that are not loaded, or functions of the kernel that are not called, and a node
-#: needs some: modprobe(8), dracut.cmdline(7), initramfs-tools(7), kernel-parameters.txt.
+#: These name modules that are not loaded, or functions of the kernel that are not called, and a
+#: node needs some: modprobe(8), dracut.cmdline(7), initramfs-tools(7), kernel-parameters.txt.
 _BLACKLISTS = frozenset(
     {"module_blacklist", "modprobe.blacklist", "rd.driver.blacklist", "blacklist"}
     | {"initcall_blacklist"}

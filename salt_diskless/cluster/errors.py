@@ -81,7 +81,7 @@ def _bounded(value: object, room: int) -> str:
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, Mapping):
-        return _joined("{", value.items(), room) + "}"
+        return _joined("{", value, room) + "}"
     if isinstance(value, list | tuple | set | frozenset):
         return _joined("[", value, room) + "]"
     if isinstance(value, datetime.date):
@@ -100,15 +100,15 @@ def _joined(text: str, parts: Iterable[object], room: int) -> str:
     """Return the parts of a container with what is between them, until there is no room left.
 
     text
-        The bracket that they begin with: ``{`` for pairs of key and value.
+        The bracket that they begin with.
     """
-    is_mapping = text == "{"
     for index, part in enumerate(parts):
         text += ", " if index else ""
-        if is_mapping:
-            key, part = part  # type: ignore[misc]  # noqa: PLW2901
-            text += f"{_key(key, room - len(text))}: "
+        inner = part
+        if isinstance(parts, Mapping):
+            text += f"{_key(part, room - len(text))}: "
+            inner = parts[part]
         if len(text) > room:
             break
-        text += _bounded(part, room - len(text))
+        text += _bounded(inner, room - len(text))
     return text
