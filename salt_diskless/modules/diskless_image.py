@@ -24,7 +24,7 @@ from salt_diskless.image import sync as syncing
 from salt_diskless.image.live_sync import freeze as freezing
 from salt_diskless.image.live_sync import sync_live
 from salt_diskless.image.progress import Progress
-from salt_diskless.services import runs
+from salt_diskless.services import runs, tftp
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -48,10 +48,12 @@ def sync(
     live: bool = False,
     test: bool = False,
     again: bool = False,
+    loader: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """
     Bring images up to their sources: where anything differs from the newest version, a new one is
-    made and published. While it copies, it says how far it is: ``salt-call`` on a terminal by a
+    made and published, and the loader's files are written anew, where ``state.apply diskless`` has
+    written them before. While it copies, it says how far it is: ``salt-call`` on a terminal by a
     line there, and a minion with a master by events, tag ``salt-diskless/image/sync``, with
     ``image``, ``bytes``, ``files``, ``percent``, ``rate`` (bytes a second) and ``remaining``
     (seconds).
@@ -70,6 +72,9 @@ def sync(
     again
         Look into a source anew even though it looks the same from outside: an archive, or a
         bootstrap whose mirror has updates. Where nothing differs there is no new version.
+    loader
+        With False the loader's files stay as they are, for ``diskless_tftp.apply`` to write: until
+        then nodes boot the version before.
 
     Returns image to ``{"old": version, "new": version, "changed": bool, "why": sentence, "notes":
     {reason: [path]}}``. The notes name what was left out, replaced or cannot work on the nodes, ten
@@ -82,7 +87,8 @@ def sync(
         salt-call diskless_image.sync rhel5compute
     """
     site, done = adapter.site(__pillar__, __opts__), {}
-    preflight.require_paths(site, adapter.platform(__grains__, __pillar__))
+    names = adapter.platform(__grains__, __pillar__)
+    preflight.require_paths(site, names)
     images = _images(name)
     if live and name is None:
         images = [image for image in images if image.live]
@@ -102,7 +108,8 @@ def sync(
         if test and result.new is None:
             __context__.setdefault(adapter.PENDING, []).append(image.name)
         done[image.name] = _result(result, told["roots"])
-    if live and not test:
+    follows = live or (publish and loader and tftp.is_served(site, names))
+    if follows and not test:
         # Also where nothing has changed: a killed call may have left the loader's files behind.
         __salt__["diskless_tftp.apply"]()
     return done

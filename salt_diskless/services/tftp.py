@@ -118,6 +118,16 @@ def _stale_answers(site: Site, platform: Platform) -> Iterator[str]:
             yield answers.path(platform, mac)
 
 
+def is_served(site: Site, platform: Platform) -> bool:
+    """Return True if the loader's files were written before, and every image that nodes boot from
+    has a published version, so that they can be written anew."""
+    place = f"{platform.tftp_root}/{pxelinux.DIRECTORY}"
+    booted = [image for image in site.images.values() if site.nodes_of(image)]
+    return any(os.path.lexists(f"{place}/{image.name}/{_MARKER}") for image in booted) and all(
+        published(image) for image in booted
+    )
+
+
 def booted_versions(site: Site, pending: frozenset[str] | None = None) -> dict[str, str]:
     """Return the version that each image's nodes boot: the published one."""
     chosen = {}

@@ -47,7 +47,10 @@ def synced(name: str, image: str | None = None, publish: bool = True) -> dict[st
         With False what is published stays, for ``diskless_image.published`` to choose.
     """
     try:
-        done = __salt__["diskless_image.sync"](image, publish=publish, test=__opts__["test"])
+        # The loader's files are those of the state diskless_tftp.managed.
+        done = __salt__["diskless_image.sync"](
+            image, publish=publish, test=__opts__["test"], loader=False
+        )
     except CommandExecutionError as err:
         return adapter.failed(name, err)
     changes = {

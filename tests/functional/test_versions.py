@@ -46,6 +46,34 @@ def test_a_rollback_is_what_nodes_boot_next_and_the_next_apply_leaves_it(
     assert salt_call(pillar).state("diskless_image.synced").changes["tiny"]["old"] == second
 
 
+def test_nodes_boot_what_a_sync_by_hand_published(
+    salt_call, pillar, location, golden, two, testmode
+):
+    (golden / "etc/motd").write_text("by hand\n")
+    call = salt_call(pillar)
+    done = call.modules["diskless_image.sync"]("tiny", test=testmode)["tiny"]
+    assert done["changed"]
+    files = call.modules["diskless_tftp.list"](full=True)
+    booted = two[1] if testmode else done["new"]
+    assert {file["version"] for file in files.values()} == {booted}
+    assert root(location).name == booted
+
+
+@pytest.mark.parametrize("arguments", [{"loader": False}, {"publish": False}])
+def test_a_sync_leaves_the_loader_alone_when_asked(salt_call, pillar, golden, two, arguments):
+    (golden / "etc/motd").write_text("by hand\n")
+    call = salt_call(pillar)
+    assert call.modules["diskless_image.sync"]("tiny", **arguments)["tiny"]["changed"]
+    files = call.modules["diskless_tftp.list"](full=True)
+    assert {file["version"] for file in files.values()} == {two[1]}
+
+
+def test_a_sync_before_the_first_apply_writes_no_loader_file(salt_call, pillar):
+    call = salt_call(pillar)
+    assert call.modules["diskless_image.sync"]("tiny")["tiny"]["changed"]
+    assert call.modules["diskless_tftp.list"](full=True) == {}
+
+
 def test_a_state_has_a_version_published(salt_call, pillar, location, two, testmode, listing):
     first, second = two
     before = listing()
