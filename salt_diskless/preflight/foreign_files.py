@@ -3,7 +3,7 @@ before anything is written; the pillar's ``diskless:adopt`` lists those that may
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from salt_diskless import tree
 from salt_diskless.boot import dhcpd as dhcpd_text
@@ -11,7 +11,7 @@ from salt_diskless.boot import pxelinux
 from salt_diskless.cluster.errors import DisklessError, Problem, shown
 from salt_diskless.cluster.model import Site
 from salt_diskless.platform import PLATFORMS, Platform
-from salt_diskless.preflight import look
+from salt_diskless.preflight import daemon_options, look
 from salt_diskless.services import dhcpd, shell_settings
 from salt_diskless.state import originals
 
@@ -100,28 +100,39 @@ def _other_settings(site: Site, platform: Platform) -> Iterator[Problem]:
     """Yield a problem for each variable that the project does not set, and with which a daemon
     reads another configuration, or does not listen where the nodes are."""
     addresses = {str(address) for address in site.server.addresses}
-    missing = {*dhcpd_text.interfaces(site)}
-    for path, key in (
-        (platform.dhcp_defaults, "DHCPDv4_CONF"),
-        (platform.tftp_defaults, "TFTP_ADDRESS"),
-        (None if platform.dhcp_defaults else _DHCPD_ARGUMENTS, "DHCPDARGS"),
-    ):
-        if not path or path in site.adopt or look.kind(path) != "a file":
+    interfaces = dhcpd_text.interfaces(site)
+
+    def dhcpd_reason(value: str) -> str | None:
+        return daemon_options.dhcpd_reason(value, platform.dhcp_config, interfaces)
+
+    def config_reason(value: str) -> str | None:
+        return (
+            None if value == platform.dhcp_config else f"dhcpd has to read {platform.dhcp_config}"
+        )
+
+    def address_reason(value: str) -> str | None:
+        return daemon_options.address_reason(value, addresses)
+
+    def options_reason(value: str) -> str | None:
+        # SUSE's unit, for which the project has no drop-in, gives -s itself.
+        secure = "" if platform.tftp_unit else "-s "
+        return daemon_options.tftpd_reason(secure + value, addresses)
+
+    reasons: tuple[tuple[str | None, str | None, Callable[[str], str | None]], ...] = (
+        (platform.dhcp_defaults, "DHCPDv4_CONF", config_reason),
+        (platform.dhcp_defaults, "OPTIONS", dhcpd_reason),
+        (platform.dhcp_defaults, "DHCPD_OTHER_ARGS", dhcpd_reason),
+        (None if platform.dhcp_defaults else _DHCPD_ARGUMENTS, "DHCPDARGS", dhcpd_reason),
+        (platform.tftp_defaults, "TFTP_ADDRESS", address_reason),
+        (platform.tftp_defaults, platform.tftp_options_key, options_reason),
+    )
+    for path, key, reason_of in reasons:
+        if not path or not key or path in site.adopt or look.kind(path) != "a file":
             continue
         try:
-            value = shell_settings.value(path, key) or ""
+            value = shell_settings.value(path, key)
         except DisklessError:
             continue  # Only the variables that the project sets have to be clear.
-        right = ""
-        if key == "DHCPDv4_CONF" and value not in ("", platform.dhcp_config):
-            right = f"dhcpd has to read {platform.dhcp_config}"
-        elif key == "TFTP_ADDRESS":
-            host = value.rpartition(":")[0].strip("[]")
-            if host not in ("", "0.0.0.0", "::", *addresses):
-                right = f"the TFTP daemon has to listen on {', '.join(sorted(addresses))}"
-        elif key == "DHCPDARGS":
-            names = {word for word in value.split() if not word.startswith("-")}
-            if names and not missing <= names:
-                right = f"dhcpd has to listen on {', '.join(sorted(missing))}"
-        if right:
-            yield Problem(path, f"{key}={shown(value)}", f"remove it: {right}")
+        # Without a value the project sets what nodes need.
+        if value and (reason := reason_of(value)):
+            yield Problem(path, f"{key}={shown(value)}", f"mend or remove it: {reason}")

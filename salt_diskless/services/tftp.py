@@ -26,6 +26,7 @@ from salt_diskless.image.versions import (
     versions,
 )
 from salt_diskless.platform import Platform
+from salt_diskless.preflight.daemon_options import is_secure
 from salt_diskless.services import answers, shell_settings, units
 from salt_diskless.snapshot import entries
 from salt_diskless.state import originals
@@ -366,6 +367,8 @@ def defaults(platform: Platform) -> dict[str, tree.Content]:
     if path and key and platform.tftp_options_key:
         options = shell_settings.value(path, platform.tftp_options_key)
         options = "--secure" if options is None else options
+        if not is_secure(options):
+            options = f"--secure {options}".strip()
         if not _VERBOSE.search(options):
             options = f"{options} --verbose".strip()
         values = {key: platform.tftp_root, platform.tftp_options_key: options}

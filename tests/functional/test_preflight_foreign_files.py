@@ -128,3 +128,46 @@ def test_a_symbolic_link_is_refused(salt_call, pillar, tmp_path):
 def test_a_wrong_list_is_an_error_of_the_pillar(salt_call, pillar, value, says):
     pillar["adopt"] = value
     assert says in salt_call(pillar).state("diskless.valid").comment
+
+
+@pytest.mark.parametrize(
+    ("key", "line", "says"),
+    [
+        ("tftp_defaults", 'TFTP_OPTIONS="--create"', "refuses the relative names"),
+        ("tftp_defaults", "TFTP_OPTIONS=-v", "refuses the relative names"),
+        ("tftp_defaults", 'TFTP_OPTIONS="-s --refuse tsize"', "loaders ask for the option tsize"),
+        ("tftp_defaults", 'TFTP_ADDRESS=":6969"', "at port 69"),
+        ("tftp_defaults", 'TFTP_ADDRESS="192.0.2.9"', "has to listen on 10.77.0.1"),
+        ("dhcp_defaults", 'OPTIONS="-cf /etc/mine.conf"', "dhcpd has to read"),
+        ("dhcp_defaults", 'OPTIONS="-6"', "gives no addresses"),
+    ],
+)
+def test_options_that_keep_nodes_out_are_named(salt_call, pillar, listing, key, line, says):
+    path = pathlib.Path(pillar["lookup"][key])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{line}\n")
+    before = listing()
+    comment = refused(salt_call(pillar))
+    assert f"{path}: found {line.partition('=')[0]}=" in comment and says in comment
+    assert listing() == before
+
+
+def test_empty_options_become_those_that_nodes_need(salt_call, pillar):
+    path = pathlib.Path(pillar["lookup"]["tftp_defaults"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("TFTP_OPTIONS=\n")
+    assert salt_call(pillar).state("diskless_tftp.settings").result is True
+    assert "--secure --verbose" in path.read_text()
+    assert salt_call(pillar).state("diskless.valid").result is True
+
+
+def test_an_adopted_file_has_the_options_that_nodes_need(salt_call, pillar):
+    path = pathlib.Path(pillar["lookup"]["tftp_defaults"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('TFTP_OPTIONS="--create"   # mine\n')
+    pillar["adopt"] = [str(path)]
+    ret = salt_call(pillar).state("diskless_tftp.settings")
+    assert ret.result is True, ret.comment
+    assert "TFTP_OPTIONS='--secure --create --verbose'   # mine" in path.read_text().replace(
+        '"', "'"
+    )
