@@ -92,12 +92,14 @@ def _missing(dunder_pillar: Any) -> Problem:
     """Return why a minion's pillar has no ``diskless``: Salt found an error in a file and left it
     out, which it says below ``_errors``, or no file has it."""
     if errors := dunder_pillar.get("_errors"):
-        return Problem(
-            "the pillar",
-            f"{ascii(' '.join(map(str, errors)))[:400]}, so Salt left out what that file has",
-            "correct the file: Salt's log (the master's, where there is one) has the line. A tab "
-            "and a wrong indentation are frequent causes",
-        )
+        text = ascii(" ".join(map(str, errors)))[:400]
+        right = "correct the pillar's top.sls, or add that file"
+        if "Rendering" in text:
+            right = (
+                "correct that file: Salt's log (the master's, where there is one) has the line. A "
+                "tab and a wrong indentation are frequent causes"
+            )
+        return Problem("the pillar", text, right)
     return Problem(
         "diskless",
         "no such key in this minion's pillar",

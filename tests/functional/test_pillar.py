@@ -50,6 +50,9 @@ def test_an_error_of_salt_in_the_pillar_is_shown():
         adapter.cluster({"_errors": [said]})
     assert said in str(raised.value)
     assert "has the line" in str(raised.value)
+    said = "Specified SLS 'diskles' in environment 'base' is not available on the salt master"
+    with pytest.raises(ClusterError, match=r"not available on .*; correct the pillar's top\.sls"):
+        adapter.cluster({"_errors": [said]})
 
 
 def test_the_record_says_what_it_is_for(salt_call, pillar, testmode):
