@@ -39,6 +39,7 @@ _NAMED = (
     ),
     *("/var/lib/dpkg", "/var/lib/rpm", "/usr/lib/sysimage/rpm"),
 )
+_RESOLV_CONF = "/etc/resolv.conf"
 
 
 def require(image: Image, tree: str) -> None:
@@ -107,7 +108,26 @@ def settle(root: Tree) -> list[str]:
                 f"{path} is a link to {printable(target)}, which the golden root does not have; it "
                 "is kept"
             )
+    if not _has_resolv_conf(root):
+        notes.append(
+            f"{_RESOLV_CONF} is no file of the golden root and no link to one, so nodes with root: "
+            "readonly have no name servers; put a file there (touch), which nodes write over"
+        )
     return notes
+
+
+def _has_resolv_conf(root: Tree) -> bool:
+    """Return whether a node whose root is read-only can have its own resolv.conf: a plain file to
+    bind over, or a link below /run."""
+    path = _RESOLV_CONF
+    for _ in range(10):
+        target = root.link(path)
+        if target is None:
+            return root.is_file(path)
+        path = os.path.normpath(os.path.join(os.path.dirname(path), target))
+        if path.startswith(("/run/", "/var/run/", "/etc/resolvconf/run/")):
+            return True
+    return False
 
 
 def _not_runtime(root: Tree, path: str, leads_to: str) -> str | None:

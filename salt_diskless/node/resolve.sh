@@ -72,25 +72,43 @@ dl_tell_netconfig() {
 
 # dl_place_resolv ROOT: put the file where /etc/resolv.conf leads to.
 dl_place_resolv() {
-	dl_at=''
-	if [ -L "$1$dl_path" ]; then
-		dl_link=$(readlink "$1$dl_path") || return 1
+	dl_follow "$1" || dl_at=''
+	case $dl_at in
+	# A file that names systemd-resolved.
+	*/lib/systemd/resolv.conf) return 0 ;;
+	/run/* | /var/run/*) dl_at=$dl_top/${dl_at#*run/} ;;
+	/etc/resolvconf/run/*) dl_at=$dl_top/resolvconf/${dl_at#*/run/} ;;
+	*)
+		if dl_in_memory; then
+			mkdir -p "$1/etc" && rm -f "$1$dl_path" && cp "$dl_run/resolv.conf" "$1$dl_path"
+		else
+			[ -n "$dl_at" ] && [ -f "$1$dl_at" ] && mount -o bind "$dl_run/resolv.conf" "$1$dl_at"
+		fi
+		return
+		;;
+	esac
+	mkdir -p "${dl_at%/*}" && cp "$dl_run/resolv.conf" "$dl_at"
+}
+
+# dl_follow ROOT: set dl_at to the path in a root that dl_path leads to. It fails for a loop, for odd
+# names, and where a directory on the way is a link.
+dl_follow() {
+	dl_at=$dl_path dl_left=10
+	while [ -L "$1$dl_at" ]; do
+		dl_left=$((dl_left - 1))
+		[ "$dl_left" -gt 0 ] && dl_link=$(readlink "$1$dl_at") || return 1
 		case $dl_link in
-		*[!A-Za-z0-9._/-]*) ;;
-		/run/* | /var/run/* | ../run/* | ../var/run/*) dl_at=$dl_top/${dl_link#*run/} ;;
-		/etc/resolvconf/run/* | resolvconf/run/*) dl_at=$dl_top/resolvconf/${dl_link#*/run/} ;;
-		# A file that names systemd-resolved.
-		*/lib/systemd/resolv.conf) return 0 ;;
+		*[!A-Za-z0-9._/-]*) return 1 ;;
+		/*) dl_at=$dl_link ;;
+		*) dl_at=${dl_at%/*}/$dl_link ;;
 		esac
-		case $dl_at in */../*) dl_at='' ;; esac
-	fi
-	if [ -n "$dl_at" ]; then
-		mkdir -p "${dl_at%/*}" && cp "$dl_run/resolv.conf" "$dl_at"
-	elif dl_in_memory; then
-		mkdir -p "$1/etc" && rm -f "$1$dl_path" && cp "$dl_run/resolv.conf" "$1$dl_path"
-	elif [ -f "$1$dl_path" ] && [ ! -L "$1$dl_path" ]; then
-		mount -o bind "$dl_run/resolv.conf" "$1$dl_path"
-	else
-		return 1
-	fi
+		dl_at=$(echo "$dl_at" | sed -e 's,//*,/,g' -e ':d' -e 's,/\./,/,' -e 'td' \
+			-e ':u' -e 's,^/\.\./,/,' -e 'tu' -e 's,/[^/]*/\.\./,/,' -e 'tu') || return 1
+		case $dl_at in /run/* | /var/run/* | /etc/resolvconf/run/*) return 0 ;; esac
+	done
+	dl_above=${dl_at%/*}
+	while [ -n "$dl_above" ]; do
+		[ ! -L "$1$dl_above" ] || return 1
+		dl_above=${dl_above%/*}
+	done
 }

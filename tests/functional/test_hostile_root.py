@@ -191,6 +191,27 @@ def test_a_link_where_nodes_mount_is_replaced_and_named(
     assert salt_call(pillar).state("diskless_image.synced").changes == {}
 
 
+@pytest.mark.parametrize(
+    ("what", "is_named"),
+    [
+        *[("nothing", True), ("nowhere", True), ("resolv.conf", True), ("a directory", True)],
+        *[("a file", False), ("passwd", False), ("../run/x/resolv.conf", False)],
+        *[("/etc/resolvconf/run/resolv.conf", False), ("../../../var/run/x", False)],
+    ],
+)
+def test_a_root_without_resolv_conf_is_named(salt_call, pillar, golden, what, is_named):
+    path = golden / "etc/resolv.conf"
+    if what == "a directory":
+        path.mkdir()
+    elif what == "a file":
+        path.touch()
+    elif what != "nothing":
+        path.symlink_to(what)
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is True, ret.comment
+    assert ("/etc/resolv.conf is no file" in ret.comment) == is_named
+
+
 @pytest.mark.parametrize("name", ["var/log", "home", "root", "var/cache", "opt"])
 def test_a_link_that_leads_nowhere_is_kept_and_named(
     salt_call, pillar, location, full, server, name

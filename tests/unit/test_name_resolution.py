@@ -33,6 +33,9 @@ def lines(path: pathlib.Path) -> list[str]:
         ("/run/NetworkManager/resolv.conf", "NetworkManager/resolv.conf"),
         ("/var/run/netconfig/resolv.conf", "netconfig/resolv.conf"),
         ("/etc/resolvconf/run/resolv.conf", "resolvconf/resolv.conf"),
+        ("resolvconf/run/resolv.conf", "resolvconf/resolv.conf"),
+        ("../../.././run//systemd/resolve/resolv.conf", "systemd/resolve/resolv.conf"),
+        ("../etc/../var/run/x/resolv.conf", "x/resolv.conf"),
     ],
 )
 def test_the_target_of_a_link_below_run_is_written(shell, link, target):
@@ -51,6 +54,42 @@ def test_a_plain_file_in_a_read_only_root_is_bound_over(shell):
     calls = [f"mount -o bind {place}/run/resolv.conf {place}/root/etc/resolv.conf"]
     assert shell.said("calls") == calls
     assert lines(place / "run/resolv.conf") == TEXT
+
+
+@pytest.mark.parametrize(
+    ("links", "target"),
+    [
+        ({"resolv.conf": "resolv.conf.golden"}, "etc/resolv.conf.golden"),
+        ({"resolv.conf": "/srv/resolv.conf"}, "srv/resolv.conf"),
+        ({"resolv.conf": "a", "a": "../etc/b", "b": "/etc/./c"}, "etc/c"),
+    ],
+)
+def test_a_link_to_a_plain_file_of_a_read_only_root_is_followed(shell, links, target):
+    place = shell.place
+    (place / "root/etc").mkdir()
+    for name, link in links.items():
+        (place / "root/etc" / name).symlink_to(link)
+    (place / "root" / target).parent.mkdir(exist_ok=True)
+    (place / "root" / target).write_text("nameserver 192.0.2.1\n")
+    resolve(shell)
+    assert shell.said("calls") == [f"mount -o bind {place}/run/resolv.conf {place}/root/{target}"]
+
+
+def test_a_chain_of_links_that_ends_below_run_is_followed(shell):
+    (shell.place / "root/etc").mkdir()
+    (shell.place / "root/etc/resolv.conf").symlink_to("resolv.link")
+    (shell.place / "root/etc/resolv.link").symlink_to("../run/systemd/resolve/resolv.conf")
+    resolve(shell)
+    assert lines(shell.place / "run/top/systemd/resolve/resolv.conf") == TEXT
+
+
+@pytest.mark.parametrize("link", ["resolv.conf", "a b", "/etc/other/resolv.conf", "nothing"])
+def test_a_link_that_leads_to_nothing_is_said_on_the_console(shell, link):
+    (shell.place / "root/etc").mkdir()
+    (shell.place / "root/etc/resolv.conf").symlink_to(link)
+    (shell.place / "root/etc/other").symlink_to("/srv")
+    resolve(shell)
+    assert not any("bind" in call for call in shell.said("calls"))
 
 
 @pytest.mark.parametrize(
