@@ -44,8 +44,17 @@ _WORDS = frozenset(
     "numbers num nbr nr sn id identifier uuid guid field string seriennummer na nan nil unk undef "
     "bad index range spec of todo tbd tba tbc tbf tbfboem void xxx eval asdf qwerty qwertyui "
     "1q2w3e4r 1qaz2wsx a1b2c3d4 foo bar foobar engsample proto missing qemu bochs virtual "
-    "virtualbox pc other pending generic deadbeef cafebabe".split()
+    "virtualbox pc other pending generic deadbeef cafebabe filed unkown uknown dimm "
+    # Makers of machines, boards, firmware and hypervisors, whose name is no number of a machine.
+    "acer advantech ahv amazon amd american ami aptio asrock asus asustek bhyve biostar cisco "
+    "corporation corp crb dell ec2 elitegroup foundation foxconn fujitsu gigabyte gmbh google "
+    "hewlett hpe hp huawei hyper hyperv ibm inc innotek inspur insyde intel international kvm "
+    "lenovo ltd megatrends microsoft msi nutanix openstack oracle packard parallels phoenix "
+    "platform proxmox quanta quantacomputer redhat rhev supermicro technologies technology tyan "
+    "vmware wiwynn xen".split()
 )
+#: What a field of 31 or 32 bits has when nothing is in it.
+_LARGEST_NUMBERS = frozenset({"2147483647", "4294967295"})
 #: No serial number, asset tag or UUID that is taken is longer.
 _LONGEST = 64
 _LONGEST_WORD = max(map(len, _WORDS))
@@ -84,7 +93,7 @@ _UUIDS = frozenset(
         "49434d53020000000000000000000000",
     }
 )
-#: A UUID with fewer bytes that are not zero is that of a vendor at most.
+#: A UUID in which fewer bytes are other than the most frequent one is that of a vendor at most.
 _LEAST_BYTES = 4
 
 
@@ -94,6 +103,8 @@ def is_placeholder(text: str) -> bool:
     key = _OTHERS.sub("", text.lower())
     if len(key) > _LONGEST:
         return False
+    if key in _LARGEST_NUMBERS:
+        return True
     if len({*key}) <= 1 or _is_run(key) or _repeats(key):
         return True
     if _NOT.fullmatch(key) or _NO_NUMBER.fullmatch(key) or _has_only_words(_TYPE.sub("", key)):
@@ -107,6 +118,8 @@ def is_placeholder(text: str) -> bool:
 
 def _is_placeholder_number(before: str, digits: str) -> bool:
     """Return True if digits after a word are those that many machines have."""
+    if len(before) == 1 and len(digits) >= _LEAST and _is_part(digits):
+        return True
     if before in _BEFORE_SHORT_RUN:
         return any(run.startswith(digits) for run in _RUNS) or len({*digits}) == 1
     if _BEFORE_RUN.fullmatch(before) and len(digits) >= _LEAST_AFTER:
@@ -165,9 +178,15 @@ def is_placeholder_uuid(text: str) -> bool:
 
 def _is_of_many(octets: bytes) -> bool:
     key = octets.hex()
+    if any(key == (key[:size] * 32)[:32] for size in range(1, 9)):
+        return True
     if key in _UUIDS or _HEX_WORDS.fullmatch(key) or _is_part(key) or key[:16] == key[16:]:
         return True
-    if max(octets) < 16 or len({*octets}) <= 2 or 16 - octets.count(0) < _LEAST_BYTES:
+    if (
+        max(octets) < 16
+        or len({*octets}) <= 2
+        or 16 - max(map(octets.count, octets)) < _LEAST_BYTES
+    ):
         return True
     # Each byte is one more than the one before, or one less; or each digit is.
     steps = {(after - before) % 256 for before, after in itertools.pairwise(octets)}

@@ -17,6 +17,10 @@ from salt_diskless.watch import lines
 from tests.unit.registry import PILLAR, mac
 
 TEXTS = """
+ASUS|ASUSTeK COMPUTER INC.|Supermicro|Gigabyte|Dell Inc.|HPE|Hewlett-Packard|LENOVO|VMware, Inc.
+innotek GmbH|Microsoft Corporation|Red Hat|RHEV|Xen|KVM|OpenStack Foundation|Google|Amazon EC2|Unkown
+A123456789|S12345678|AMI|American Megatrends|INSYDE|Phoenix|Aptio CRB|TO BE FILED BY OEM|Uknown|NO DIMM
+VMware Virtual Platform|Parallels|bhyve|NutanixAHV|Hyper-V|Intel Corporation|4294967295|2147483647
 To be filled by O.E.M.|To Be Filled By O.E.M|TO BE FILLED BY OEM
 to be filled by O.E.M. by More String|Filled by O.E.M.|Fill By OEM|ToBeFilledByO.E.M.
 2 Be Filled By O.E.M.|To Be Filled In By O.E.M.|Default string|DEFAULT STRING|Default_string
@@ -56,6 +60,9 @@ System Serial Number 123|Default string 0|Fake serial number 123|Prototype 1|BIO
 """
 PLACEHOLDERS = sorted({text for line in TEXTS.split("\n") for text in line.split("|") if text})
 UUIDS = [
+    "abcdefab-cdef-abcd-efab-cdefabcdefab",
+    "31303043-4e30-3030-3030-303030303030",
+    "ac1fac1f-ac1f-ac1f-ac1f-ac1fac1fac1f",
     "00000000-0000-0000-0000-000000000000",
     "00000000-0000-0000-0000-000000000001",
     "ffffffff-ffff-ffff-ffff-ffffffffffff",
@@ -105,6 +112,7 @@ REAL_UUIDS = [
 ]
 #: Of machines that somebody had: Dell, HPE, Lenovo, Supermicro, Fujitsu, Cisco, Quanta, VMware.
 REAL = """
+C123456 SN12345 SN0000001 PF1ABCDE CZC0460D0G Q10123456789X
 06DXK41 06DXK42 H3ZLR52 CZJ6350C7V 2M2912021X J301ABCD S4BKF123 A199234X8302145 YLNS012345
 FCH2049V0QK QTFCJ05160195 PC0ABC12 MXQ12345AB 5CG8123XYZ SGH537X45R USE321ABCD VMware-56-4d-1a
 R90ABC12 ZM184S012345 0123X4567 20H1S00000 SN-1 SN-12 S0001 S1 A1 RACK-1 RACK-17 node17
