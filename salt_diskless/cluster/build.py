@@ -541,10 +541,10 @@ def _parents(
     settings: schema.SettingsIn, profiles: Mapping[str, schema.SettingsIn | None]
 ) -> list[str]:
     """Return the profiles above ``settings``, nearest first; a circle is gone through once."""
-    chain: list[str] = []
+    chain: dict[str, None] = {}
     name = settings.profile
     while name is not None and name not in chain:
-        chain.append(name)
+        chain[name] = None
         profile = profiles.get(name)
         name = None if profile is None else profile.profile
-    return chain
+    return [*chain]

@@ -171,17 +171,9 @@ def _server_addresses(servers: Mapping[str, Server]) -> Iterator[Problem]:
 
 
 def _networks(networks: Mapping[str, Network]) -> Iterator[Problem]:
-    seen: list[Network] = []
+    yield from _overlaps(networks)
     for net in networks.values():
         path = f"diskless:networks:{net.name}"
-        for other in seen:
-            if net.subnet.first <= other.subnet.last and other.subnet.first <= net.subnet.last:
-                yield Problem(
-                    f"{path}:subnet",
-                    str(net.subnet),
-                    f"it overlaps {other.subnet} of diskless:networks:{other.name}",
-                )
-        seen.append(net)
         yield from _of_subnet(net, path)
         for index, router in enumerate(net.routers):
             if router not in net.subnet:
@@ -196,6 +188,27 @@ def _networks(networks: Mapping[str, Network]) -> Iterator[Problem]:
             )
         if net.discovery_range is not None:
             yield from _discovery_range(net, path)
+
+
+def _overlaps(networks: Mapping[str, Network]) -> Iterator[Problem]:
+    """Yield a problem for each network that overlaps another one: in the order of their addresses,
+    that is the one before which reaches farthest."""
+    order = {name: number for number, name in enumerate(networks)}
+    ranges = sorted(
+        (net.subnet.first, order[name], net.subnet.last, net) for name, net in networks.items()
+    )
+    farthest = ranges[0] if ranges else None
+    for one in ranges[1:]:
+        assert farthest is not None
+        if one[0] <= farthest[2]:
+            other, net = sorted((farthest, one), key=lambda item: item[1])
+            yield Problem(
+                f"diskless:networks:{net[3].name}:subnet",
+                str(net[3].subnet),
+                f"it overlaps {other[3].subnet} of diskless:networks:{other[3].name}; give "
+                "networks without a common address",
+            )
+        farthest = max(farthest, one, key=lambda item: item[2])
 
 
 def _of_subnet(net: Network, path: str) -> Iterator[Problem]:

@@ -359,3 +359,33 @@ def test_many_machines_get_names_in_linear_time(tmp_path):
         allocator.address("compute", name, pool, run)
     # Looking through all of them for each one takes minutes.
     assert time.process_time() - began < 60
+
+
+def test_many_networks_and_profiles_are_checked_at_once(howto):
+    howto["servers"]["boot2"] = {
+        "interfaces": {
+            "eth0": "10.8.226.72",
+            **{f"e{n}": f"11.{n >> 8}.{n & 255}.1" for n in range(1500)},
+        }
+    }
+    howto["networks"] |= {f"n{n}": {"subnet": f"11.{n >> 8}.{n & 255}.0/24"} for n in range(1500)}
+    chain = {f"p{n}": {"profile": f"p{n + 1}"} for n in range(999)}
+    howto["profiles"] |= {**chain, "p999": {"profile": "compute"}}
+    start = time.monotonic()
+    parse(howto)
+    assert time.monotonic() - start < 15
+
+
+def test_networks_that_overlap_are_named(howto):
+    howto["servers"]["boot2"] = {"interfaces": {"eth0": "10.8.226.72", "eth1": "10.9.0.1"}}
+    howto["networks"] |= {
+        "inner": {"subnet": "10.8.226.0/24"},
+        "same": {"subnet": "10.8.0.0/16"},
+        "other": {"subnet": "10.9.0.0/24"},
+    }
+    with pytest.raises(ClusterError) as caught:
+        parse(howto)
+    found = sorted(str(problem) for problem in caught.value.problems)
+    assert len(found) == 2
+    assert found[0].startswith("diskless:networks:inner:subnet: found 10.8.226.0/24; it overlaps")
+    assert found[1].startswith("diskless:networks:same:subnet: found 10.8.0.0/16; it overlaps")

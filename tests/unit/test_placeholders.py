@@ -19,8 +19,10 @@ from tests.unit.registry import PILLAR, mac
 TEXTS = """
 ASUS|ASUSTeK COMPUTER INC.|Supermicro|Gigabyte|Dell Inc.|HPE|Hewlett-Packard|LENOVO|VMware, Inc.
 innotek GmbH|Microsoft Corporation|Red Hat|RHEV|Xen|KVM|OpenStack Foundation|Google|Amazon EC2|Unkown
-A123456789|S12345678|AMI|American Megatrends|INSYDE|Phoenix|Aptio CRB|TO BE FILED BY OEM|Uknown|NO DIMM
-VMware Virtual Platform|Parallels|bhyve|NutanixAHV|Hyper-V|Intel Corporation|4294967295|2147483647
+A123456789|S12345678|AMI|American Megatrends|INSYDE|Phoenix|Aptio CRB|TO BE FILED BY OEM
+Uknown|NO DIMM
+VMware Virtual Platform|Parallels|bhyve|NutanixAHV|Hyper-V|Intel Corporation
+4294967295|2147483647
 To be filled by O.E.M.|To Be Filled By O.E.M|TO BE FILLED BY OEM
 to be filled by O.E.M. by More String|Filled by O.E.M.|Fill By OEM|ToBeFilledByO.E.M.
 2 Be Filled By O.E.M.|To Be Filled In By O.E.M.|Default string|DEFAULT STRING|Default_string
