@@ -18,7 +18,8 @@ from tests.unit.registry import PILLAR, mac
 
 TEXTS = """
 ASUS|ASUSTeK COMPUTER INC.|Supermicro|Gigabyte|Dell Inc.|HPE|Hewlett-Packard|LENOVO|VMware, Inc.
-innotek GmbH|Microsoft Corporation|Red Hat|RHEV|Xen|KVM|OpenStack Foundation|Google|Amazon EC2|Unkown
+innotek GmbH|Microsoft Corporation|Red Hat|RHEV|Xen|KVM|OpenStack Foundation|Google|Amazon EC2
+Unkown
 A123456789|S12345678|AMI|American Megatrends|INSYDE|Phoenix
 Aptio CRB|TO BE FILED BY OEM
 Uknown|NO DIMM
