@@ -16,6 +16,7 @@ REFUSED = (
     *("/usr/local/x", "/lib/x", "/lib64", "/sbin", "/bin/x", "/var/run/x", "/var/lock", "/media"),
     *("/var/tmp/x", "/var/lib/nfs/x", "/var/lib/dpkg", "/var/lib/salt-diskless/x", "/srv/salt/x"),
     *("/var/lib/tftpboot/x", "/tftpboot/x", "/srv/pillar", "/lost+found", "/var/lib/dhcp/x"),
+    *("/var/lib/man-db/x", "/var/lib/tuned", "/var/lib/slurmctld/x", "/var/lib/corosync"),
     *("/var/lib/etcd", "/var/lib/kubelet/x", "/var/lib/ldap", "/var/lib/munge", "/var/named/x"),
     *("/srv/www/htdocs", "/srv/ftp/x", "/var/www/html/x", "/net/x", "/home/lost+found/x"),
 )
