@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pathlib
+import shutil
 import subprocess
 import tarfile
 
@@ -154,6 +155,21 @@ def test_an_archive_is_unpacked_once_for_a_version(
     for test in (True, False):
         ret = salt_call(pillar, test=test).state("diskless_image.synced")
         assert (ret.result, ret.changes) == (True, {}), ret.comment
+
+
+def test_a_program_that_decompresses_and_is_missing_is_named(
+    salt_call, pillar, golden, tmp_path, monkeypatch
+):
+    path, programs = tmp_path / "golden.tar.zst", tmp_path / "salt/programs"
+    pack(golden, path)
+    programs.mkdir(parents=True)
+    for name in ("tar", "setpriv"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setattr("salt_diskless.command._PATH", str(programs))
+    pillar["images"]["tiny"]["source"] = {"archive": str(path)}
+    ret = salt_call(pillar).state("diskless_image.synced")
+    assert ret.result is False
+    assert "this boot server has no program zstd; install it and try again" in ret.comment
 
 
 def test_an_archive_that_looks_the_same_is_looked_into_again_where_somebody_says_so(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 from salt_diskless.cluster import DisklessError, Image
@@ -17,6 +18,8 @@ _TAR = (
     *("tar", "--extract", "--numeric-owner", "--same-owner", "--preserve-permissions"),
     *("--acls", "--xattrs", "--xattrs-include=*", "--sparse", "--delay-directory-restore"),
 )
+#: What GNU tar says of the program that decompresses, where there is none.
+_NO_PROGRAM = re.compile(r"\(child\): ([\w.+-]+): Cannot exec")
 
 
 class _IsARoot(Exception):
@@ -67,9 +70,13 @@ class Archive:
                 else:
                     self._untar(root)
             except CommandFailed as err:
+                why = str(err)
+                if lacking := _NO_PROGRAM.search(why):
+                    program = lacking[1]
+                    why = f"this boot server has no program {program}; install it and try again"
                 raise DisklessError(
                     f"{self._where}:archive: {self.shown} cannot be unpacked, so what is published "
-                    f"stays: {err}"
+                    f"stays: {why}"
                 ) from err
             # umoci fills the holes of sparse files; rsync makes them anew when it copies.
             yield RsyncSource(f"{root}/", self.shown, links=() if kind else (root,))
