@@ -29,7 +29,7 @@ _PUBLIC = re.compile(
     rb"rc\d?\.d|selinux|ssl/certs|pki/(ca-trust|rpm-gpg|product.*)|X11|xdg|vim|security/limits\.d)/"
     rb"|/etc/(passwd|shadow|gshadow|group|sub[ug]id|nsswitch\.conf|services|login\.defs|pam\.conf|"
     rb"trusted-key\.key|dns/root\.key|unbound/root\.key|sudoers)$|/etc/(ssl|pki/tls)/openssl.*\.cnf"
-    rb"|/var/lib/(dpkg|apt|rpm|dnf|unbound|ucf|usbutils|dkms|systemd|python)/"
+    rb"|/var/lib/(dpkg|apt|rpm|dnf|pam|unbound|ucf|usbutils|dkms|systemd|python)/"
     rb"|/(site|dist)-packages/|/node_modules/|/share/(doc|man|locale)/|/lib(64)?/python[\d.]+/"
 )
 #: Sources and programs, whatever they are called.

@@ -85,6 +85,7 @@ NAMED = [
 ]
 PUBLIC = [
     *("etc/pam.d/passwd", "etc/trusted-key.key", "etc/alternatives/secret", "var/lib/dpkg/info/x"),
+    "var/lib/pam/password",
     *("usr/local/lib/python3.11/secrets.py", "opt/app/token.js", "etc/ssl/certs/x.key"),
     *("var/lib/unbound/root.key", "etc/app/password.d/x", "srv/doc/password.html"),
 ]
