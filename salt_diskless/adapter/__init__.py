@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,10 +18,12 @@ from salt.exceptions import (
     SaltException,
 )
 
+import salt_diskless.adapter.loading  # noqa: F401
 from salt_diskless import disk, preflight
 from salt_diskless.adapter import arguments
 from salt_diskless.cluster import Cluster, ClusterError, DisklessError, Site, parse
 from salt_diskless.cluster.errors import Problem
+from salt_diskless.garbage import uncollected
 from salt_diskless.platform import Platform
 from salt_diskless.platform import of as platform_of
 from salt_diskless.services import told
@@ -187,18 +188,6 @@ def make_pair() -> tuple[bytes, bytes]:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Make many objects of which none is garbage, without a collector that looks for some."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-@contextlib.contextmanager
 def salt_error() -> Iterator[None]:
     """The project's errors become Salt's."""
     try:
@@ -240,7 +229,7 @@ def only_reads(function: Callable[..., Any]) -> Callable[..., Any]:
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with salt_error(), salt.utils.files.set_umask(0o022), _uncollected():
+        with salt_error(), salt.utils.files.set_umask(0o022), uncollected():
             return function(*args, **kwargs)
 
     return wrapped

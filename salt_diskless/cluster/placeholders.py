@@ -9,9 +9,10 @@ fields are those of SMBIOS (DMTF DSP0134, types 1, 2 and 3).
 from __future__ import annotations
 
 import itertools
-import re
 
-_OTHERS = re.compile(r"[\W_]+")
+from salt_diskless.regex import lazy_regex
+
+_OTHERS = lazy_regex(r"[\W_]+")
 #: Digits and letters in order, as far as a field goes.
 _RUNS = (
     "0123456789" * 8,
@@ -59,26 +60,26 @@ _LARGEST_NUMBERS = frozenset({"2147483647", "4294967295"})
 _LONGEST = 64
 _LONGEST_WORD = max(map(len, _WORDS))
 #: Texts that go on in many ways.
-_NOT = re.compile(
+_NOT = lazy_regex(
     r"(?:to|2)be(?:determined|defined|assigned|entered|set|provided|supplied|programmed|announced|"
     r"added|updated).*|(?:to|2)?befill.*|(?:to)?fill(?:ed)?(?:in|out)?by.*|notspecified.*|"
     r"[a-z]*(?:sernum|serialnum|tagnum|partnum|partnumber|manufacturer|type[0-9]family)[0-9]{0,2}|"
     r"oem(?:define|string)?[0-9]|prototype[0-9]"
 )
 #: SMBIOS: what a text of AMI's boards begins with, as in "Type2 - Board Serial Number".
-_TYPE = re.compile(r"type[0-9]{1,2}(?=[a-z])")
+_TYPE = lazy_regex(r"type[0-9]{1,2}(?=[a-z])")
 #: Short words before a run of digits: BSN12345678901234567, Asset-1234567890. None of them is made
 #: of others, so that there is one way to read a text.
-_BEFORE_RUN = re.compile(
+_BEFORE_RUN = lazy_regex(
     r"(?:system|sys|chassis|chs|base|board|mb|ss|bss|asset|tag|atn|serial|number|no|"
     r"sn|bsn|ssn|csn|psn|msn|pn|oem|default|dummy|test)+"
 )
 #: Words after which a short run, or any number, is none of one machine.
 _BEFORE_SHORT_RUN = frozenset({"abc", "test", "dummy", "fake", "sample", "demo"})
 #: A prefix, and where the number would be only zeros or crosses.
-_NO_NUMBER = re.compile(r"(?:0x|[a-z]{1,6}?)(?:0{5,}|x{5,})|(?:0x|sn|no|nr|id)(?:0+|x+)")
-_HEX = re.compile(r"[0-9a-f]{32}")
-_HEX_WORDS = re.compile(r"(?:dead|beef|cafe|babe|feed|face|f00d|0000)+")
+_NO_NUMBER = lazy_regex(r"(?:0x|[a-z]{1,6}?)(?:0{5,}|x{5,})|(?:0x|sn|no|nr|id)(?:0+|x+)")
+_HEX = lazy_regex(r"[0-9a-f]{32}")
+_HEX_WORDS = lazy_regex(r"(?:dead|beef|cafe|babe|feed|face|f00d|0000)+")
 #: UUIDs of many machines that no rule below catches.
 _UUIDS = frozenset(
     {

@@ -14,6 +14,8 @@ from typing import Any
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 from netaddr import AddrFormatError, IPAddress, IPNetwork
 
+from salt_diskless.regex import lazy_regex
+
 #: As many nodes as the project is made for.
 MOST_NODES = 100_000
 #: The longest host name, which is also the longest number in a node set.
@@ -22,10 +24,10 @@ _LONGEST_NAME = 253
 _WIDEST = 10**9
 
 _SYNTAX = frozenset("[],&!^@*?%/ \t")
-_OPERATOR = re.compile(r"[\[\],&!^]")
-_NUMBER = re.compile(r"[0-9]+")
-_LAST_NUMBER = re.compile(r"([0-9]+)[^0-9]*\Z")
-_SUBRANGE = re.compile(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*(?:/\s*([0-9]+)\s*)?)?")
+_OPERATOR = lazy_regex(r"[\[\],&!^]")
+_NUMBER = lazy_regex(r"[0-9]+")
+_LAST_NUMBER = lazy_regex(r"([0-9]+)[^0-9]*\Z")
+_SUBRANGE = lazy_regex(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*(?:/\s*([0-9]+)\s*)?)?")
 
 
 class TooMany(ValueError):

@@ -29,50 +29,50 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from salt_diskless.boot import kernel_line
 from salt_diskless.cluster import paths
 from salt_diskless.cluster.errors import shown
-from salt_diskless.cluster.placeholders import is_placeholder
+from salt_diskless.regex import lazy_regex
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
-_MAC_PREFIX = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){2,4}")
+_DOMAIN = lazy_regex(rf"{_LABEL}(?:\.{_LABEL})*")
+_NAME = lazy_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAC = lazy_regex(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
+_MAC_PREFIX = lazy_regex(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){2,4}")
 #: What a machine says of itself, such as its serial number: nothing that means anything to a shell,
 #: to YAML or to Jinja.
-_CLAIM = re.compile(r"[A-Za-z0-9._/+,=@-][A-Za-z0-9 ._/+,=@-]{0,63}")
+_CLAIM = lazy_regex(r"[A-Za-z0-9._/+,=@-][A-Za-z0-9 ._/+,=@-]{0,63}")
 #: No node boots by the loopback.
-_INTERFACE = re.compile(r"(?!lo\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
-_CONSOLE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,14}[0-9](?:,[0-9]{3,7}(?:[neo](?:[78]r?)?)?)?")
-_PATH = re.compile(r"(?:/[A-Za-z0-9._+@:-]+)+")
-_SCRUB = re.compile(r"(?=.{1,900}\Z)(?:/(?!\.\.?(?:/|$)|[^/]*\*\*)[A-Za-z0-9._+@:*?-]+)+")
+_INTERFACE = lazy_regex(r"(?!lo\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+_CONSOLE = lazy_regex(r"[A-Za-z][A-Za-z0-9]{0,14}[0-9](?:,[0-9]{3,7}(?:[neo](?:[78]r?)?)?)?")
+_PATH = lazy_regex(r"(?:/[A-Za-z0-9._+@:-]+)+")
+_SCRUB = lazy_regex(r"(?=.{1,900}\Z)(?:/(?!\.\.?(?:/|$)|[^/]*\*\*)[A-Za-z0-9._+@:*?-]+)+")
 _FSTAB_WORD = r"[A-Za-z0-9._+@:,=/%~^#\[\]\\-]{1,900}"
 #: A mount point; or fstab(5): what, where, type, and perhaps options and two numbers.
-_FSTAB = re.compile(
+_FSTAB = lazy_regex(
     rf"/{_FSTAB_WORD}|{_FSTAB_WORD} +/{_FSTAB_WORD} +[a-z0-9._-]+"
     rf"(?: +{_FSTAB_WORD}(?: +[0-9]){{0,2}})?"
 )
-_PATTERN = re.compile(r"[A-Za-z0-9._+@:*?/\[\]-]{1,900}")
-_KERNEL_LINE = re.compile(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
-_TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
-_VERSION = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]{1,3})?")
-_TMPFS_SIZE = re.compile(r"(?:[1-9][0-9]{0,8}[KMG]|(?:[1-9][0-9]?|100)%)")
+_PATTERN = lazy_regex(r"[A-Za-z0-9._+@:*?/\[\]-]{1,900}")
+_KERNEL_LINE = lazy_regex(r"[A-Za-z0-9._+@:,=/%~^#-]+(?: [A-Za-z0-9._+@:,=/%~^#-]+)*")
+_TEXT = lazy_regex(r"[^\x00-\x1f\x7f-\x9f\"'\\\u2028\u2029]{1,200}")
+_VERSION = lazy_regex(r"[0-9]{8}T[0-9]{6}(?:-[0-9]{1,3})?")
+_TMPFS_SIZE = lazy_regex(r"(?:[1-9][0-9]{0,8}[KMG]|(?:[1-9][0-9]?|100)%)")
 #: None of those that a shell or the dynamic loader has a use for.
-_VARIABLE = re.compile(r"(?!(?:PATH|IFS|ENV|HOME|SHELL)\Z|LD_|BASH)[A-Za-z_][A-Za-z0-9_]{0,63}")
-_RELEASE = re.compile(r"[0-9][A-Za-z0-9._+~-]{0,63}")
-_PERCENT = re.compile(r"[1-9][0-9]{0,2}%")
-_SIZE = re.compile(r"[1-9][0-9]{0,5}[MG]")
+_VARIABLE = lazy_regex(r"(?!(?:PATH|IFS|ENV|HOME|SHELL)\Z|LD_|BASH)[A-Za-z_][A-Za-z0-9_]{0,63}")
+_RELEASE = lazy_regex(r"[0-9][A-Za-z0-9._+~-]{0,63}")
+_PERCENT = lazy_regex(r"[1-9][0-9]{0,2}%")
+_SIZE = lazy_regex(r"[1-9][0-9]{0,5}[MG]")
 #: swap.h has 16 bytes for it.
-_SWAP_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
-_MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,54}")
-_LABEL_OF_DISK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,15}")
-_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
-_SLS = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
-_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")
+_SWAP_LABEL = lazy_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+_MODULE = lazy_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,54}")
+_LABEL_OF_DISK = lazy_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,15}")
+_PACKAGE = lazy_regex(r"[A-Za-z0-9][A-Za-z0-9.+:_-]{0,127}")
+_SLS = lazy_regex(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
+_TAG = lazy_regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")
 _SITE = rf"https?://{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?"
 _STEP = r"/(?!\.\.?(?:/|$))[A-Za-z0-9._~%+:-]+"
 #: With the two variables of dnf.conf(5) that a release has.
 _DNF_STEP = r"/(?!\.\.?(?:/|$))(?:[A-Za-z0-9._~%+:-]|\$basearch|\$releasever)+"
-_MIRROR = re.compile(rf"(?:{_SITE}|(?:file|copy)://(?=/.))(?:{_STEP})*/?")
-_REPOSITORY = re.compile(rf"(?:{_SITE}|file://(?=/.))(?:{_DNF_STEP})*/?")
+_MIRROR = lazy_regex(rf"(?:{_SITE}|(?:file|copy)://(?=/.))(?:{_STEP})*/?")
+_REPOSITORY = lazy_regex(rf"(?:{_SITE}|file://(?=/.))(?:{_DNF_STEP})*/?")
 
 #: Directories that are never an entry: the kernel's, and the ones that are a tmpfs on every node.
 NEVER_AN_ENTRY = (
@@ -123,6 +123,9 @@ def _text(right: str, pattern: re.Pattern[str]) -> Any:
 
 
 def _serial(value: str) -> str:
+    # Only rules have serial numbers.
+    from salt_diskless.cluster.placeholders import is_placeholder
+
     if is_placeholder(value):
         raise ValueError(
             "give a serial number of one machine; many makers write this text into all of theirs"

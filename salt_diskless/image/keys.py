@@ -24,6 +24,7 @@ from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.schema import is_name
 from salt_diskless.command import run
 from salt_diskless.disk import flush
+from salt_diskless.regex import lazy_regex
 
 #: Only root may look into it.
 DIRECTORY = "/etc/salt/diskless"
@@ -35,8 +36,8 @@ _NEW = f"{DIRECTORY}/new"
 _HOST_KEYS = "/etc/ssh"
 _BEGIN = f"# {tree.MARK}: boot servers that may read this machine"
 _END = f"# {tree.MARK}: end"
-_BLOCK = re.compile(f"^{re.escape(_BEGIN)}\n.*?(?:^{re.escape(_END)}\n|\\Z)", re.S | re.M)
-_KEY = re.compile(
+_BLOCK = lazy_regex(f"^{re.escape(_BEGIN)}\n.*?(?:^{re.escape(_END)}\n|\\Z)", re.S | re.M)
+_KEY = lazy_regex(
     r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]{40,1400}={0,2})(?: .*)?"
 )
 

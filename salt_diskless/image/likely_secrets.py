@@ -7,12 +7,12 @@ keys are. Such a file is only named, never left out.
 
 from __future__ import annotations
 
-import re
 import stat
 from collections.abc import Iterable, Iterator
 
 from salt_diskless.files.beneath import Found, Tree
 from salt_diskless.image.patterns import matching
+from salt_diskless.regex import lazy_regex
 
 #: As much of a file as is read; larger files are no settings.
 _READ = 64 * 1024
@@ -24,7 +24,7 @@ _SETTINGS, _OTHERS = "/etc", ("/root", "/home", "/opt", "/srv", "/usr/local", "/
 _STATE = ("/var/lib", "/var/spool")
 
 #: Not of any machine alone, or a language of its own with other words for other things.
-_PUBLIC = re.compile(
+_PUBLIC = lazy_regex(
     rb"/etc/(alternatives|apparmor(\.d)?|authselect|bash_completion\.d|fonts|init\.d|pam\.d|"
     rb"rc\d?\.d|selinux|ssl/certs|pki/(ca-trust|rpm-gpg|product.*)|X11|xdg|vim|security/limits\.d)/"
     rb"|/etc/(passwd|shadow|gshadow|group|sub[ug]id|nsswitch\.conf|services|login\.defs|pam\.conf|"
@@ -33,12 +33,12 @@ _PUBLIC = re.compile(
     rb"|/(site|dist)-packages/|/node_modules/|/share/(doc|man|locale)/|/lib(64)?/python[\d.]+/"
 )
 #: Sources and programs, whatever they are called.
-_SOURCES = re.compile(
+_SOURCES = lazy_regex(
     rb"(?i)\.(py[cowx]?|[ch](pp|xx|h)?|go|js|ts|java|class|html?|css|md|rst|txt\.gz|gz|so|p[lm]|"
     rb"\d|service|socket|timer|path|pub|d)$"
 )
 #: What files of keys and passwords are called.
-_NAME = re.compile(
+_NAME = lazy_regex(
     rb"(?i)\.(key|psk|keyring|keystore|keytab|kdbx|kwl|jks|p12|pfx|secret|token|passwd|pwd|stash)$"
     rb"|^(auth|secret|token|passw(or)?d|passphrase|credential|pwfile|keyfile)s?$|\.auth$|\bjwks\b"
     rb"|(?<!by)(?<!com)pass$|^(authinfo|client-info)$|(^|[._-])kubeconfig$"
@@ -47,12 +47,12 @@ _NAME = re.compile(
     rb"encryption[_-]?key|tokens?|cookie[_-]key)([._-]|$)|connauthfile$|[a-z]passwd$"
 )
 #: What settings are called outside /etc.
-_LIKE_SETTINGS = re.compile(
+_LIKE_SETTINGS = lazy_regex(
     rb"(?i)^\.[a-z]*env|\.(env|cnf|cfg|ini|conf|toml|properties)$|rc([_-]\w+)?$|"
     rb"^\.[a-z_]*(profile|config)$|"
     rb"openrc|^(config|settings)\.(ya?ml|json|php)$|wp-config\.php"
 )
-_IN_SETTINGS = re.compile(rb"/(etc|conf|config|conf\.d|\.config|\.secrets)/|/\.[^/]+/config")
+_IN_SETTINGS = lazy_regex(rb"/(etc|conf|config|conf\.d|\.config|\.secrets)/|/\.[^/]+/config")
 
 _KEYWORD = (
     rb"(?:passw(?:or)?d(?:[_-]?hash)?|passphrase|(?<!by)(?<!com)(?<!tres)pass|(?:\b|_)pwd?|"
@@ -62,19 +62,19 @@ _KEYWORD = (
     rb"wpa-psk|\bpsk|_psk|eauth_key|enc_key)"
 )
 #: name = value, name: value, "name": "value", name => value, <name>value, define('name', 'value').
-_ASSIGNED = re.compile(
+_ASSIGNED = lazy_regex(
     rb"(?i)" + _KEYWORD + rb"(?:[\"'\]})]*[ \t]*(?:=>|:=|[:=])[ \t]*|[\"'][ \t]*,[ \t]*(?=[\"'])|>)"
     rb"([\"']?)([^\s\"'<>,;&)]+)"
 )
 #: name "value", and name value at the end of a line of a few words.
-_WORDS = re.compile(
+_WORDS = lazy_regex(
     rb"(?im)(?:(?:^|[ \t{;])[\w.-]*(?:passw(?:or)?d|passphrase|secret)[ \t]+\"([^\s\"]{4,})\""
     rb"|^[ \t]*(?:[\w.-]+[ \t]+){0,4}?(?:[\w.-]*(?:passw(?:or)?d|secret)|bindpw|rootpw|requirepass|"
     rb"auth-pass[ \t]\S+|masterauth|authcommunity[ \t]\S+)[ \t]+(?![=:])"
     rb"\"?([^\s\"]{4,})\"?;?[ \t]*$)"
 )
 #: Tokens and hashes that say themselves what they are (crypt(5), Apache's, JWT, cloud providers).
-_FORMS = re.compile(
+_FORMS = lazy_regex(
     rb"\$(?:1|2[abxy]|5|6|7|y|gy|apr1|md5|argon2i?d?|pbkdf2-sha\d+)\$[./A-Za-z0-9$=,+-]{8,}"
     rb"|grub\.pbkdf2\.sha\d+\.\d|\{(?:SSHA|SHA|CRYPT|MD5)\d*\}[A-Za-z0-9+/$]{8,}"
     rb"|\b(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{12,}|hv[sbr]\.[\w-]{8,}|"
@@ -83,7 +83,7 @@ _FORMS = re.compile(
     rb"|-----BEGIN OpenVPN Static key|://[^/\s:@\"'$<{%]+:[^/\s:@\"'$<{%]+@(?!$)|\w:[^\s@:/\"'(]+@(tcp|unix)?\("
 )
 #: Values that are no secret: words of settings, and what stands for a value.
-_NO_VALUE = re.compile(
+_NO_VALUE = lazy_regex(
     rb"(?i)(none|null|nil|true|false|yes|no|on|off|ask|auto|required|requisite|optional|include|"
     rb"sufficient|files|sss|prompt|env|xxx+|\*+|change_?me|string|str|bool|int|md5|sha\d+|enabled?|"
     rb"disabled?|default|undef|self|[\d.]{1,5})[:]?$|[$%<{(\[/@!`~\\*]|os\.environ|get"

@@ -8,18 +8,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from salt_diskless.files.beneath import Found, Tree
+from salt_diskless.regex import lazy_regex
 
 #: So many bytes of two files are compared at a time.
 _BLOCK = 1 << 18
 _CAPABILITY = "security.capability"
 #: Control characters, the backslash, and bytes that are no UTF-8 (as ``surrogateescape`` has them).
-_ODD = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
+_ODD = lazy_regex("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from salt_diskless.files.beneath import Tree
+from salt_diskless.regex import lazy_regex
 
 #: The lists of a kernel are a few megabytes at most.
 _MOST = 64 << 20
-_FILE = re.compile(r"([^/]+)\.ko(?:\.(?:gz|xz|zst))?")
+_FILE = lazy_regex(r"([^/]+)\.ko(?:\.(?:gz|xz|zst))?")
 
 
 @dataclass(frozen=True, slots=True)

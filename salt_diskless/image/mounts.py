@@ -17,6 +17,7 @@ from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.files.beneath import Tree
 from salt_diskless.image import identity, patterns
 from salt_diskless.image.notes import printable
+from salt_diskless.regex import lazy_regex
 
 NETWORK = frozenset(
     """nfs nfs4 cifs smb3 smbfs lustre beegfs beegfs_nodev ceph fuse.ceph glusterfs fuse.glusterfs
@@ -34,7 +35,7 @@ _LOCAL_FUSE = frozenset(
     fuse.ntfs fuse.ntfs-3g fuse.exfat fuse.squashfuse""".split()
 )
 #: What the source of a network file system looks like: host:/path, host:volume, //host/share.
-_REMOTE = re.compile(r"//|[^/\s=]+:|[a-z0-9]+#")
+_REMOTE = lazy_regex(r"//|[^/\s=]+:|[a-z0-9]+#")
 
 #: A system is below these.
 _TOPS = frozenset(
@@ -63,9 +64,9 @@ _KERNELS = ("/var/lib/nfs/rpc_pipefs", "/var/lib/lxcfs")
 BIND = "bind"
 #: Units that an admin made, and the line of one that is about a disk.
 _UNITS = ("/etc/systemd/system/*.mount", "/etc/systemd/system/*.swap")
-_DISK = re.compile(rb"(?mi)^[ \t]*What[ \t]*=[ \t]*(/dev/(?!zram|null)|(PART)?(UUID|LABEL)=)")
+_DISK = lazy_regex(rb"(?mi)^[ \t]*What[ \t]*=[ \t]*(/dev/(?!zram|null)|(PART)?(UUID|LABEL)=)")
 _LARGEST = 64 * 1024
-_ESCAPE = re.compile(r"\\([0-7]{3})")
+_ESCAPE = lazy_regex(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)

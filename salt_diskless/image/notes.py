@@ -6,12 +6,12 @@ matter depends on the nodes that use the image, so the sentences are made when t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from salt_diskless.cluster import DisklessError, Image
 from salt_diskless.cluster.ranges import fold
+from salt_diskless.regex import lazy_regex
 
 #: As many paths of a finding as are kept and shown.
 MOST = 10
@@ -23,7 +23,7 @@ Roots = Mapping[str, tuple[str, ...]]
 NOBODY: Roots = MappingProxyType({})
 
 #: What a terminal or a message of Salt cannot have.
-_ODD = re.compile("[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
+_ODD = lazy_regex("[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
 
 _CAPABILITIES = "capabilities"
 HASHES = "hashes"

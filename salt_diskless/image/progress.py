@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from salt_diskless.regex import lazy_regex
+
 _UNITS = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
-_LINE = re.compile(
+_LINE = lazy_regex(
     r"\s*([0-9,]+)\s+([0-9]+)%\s+([0-9.]+)([kMGT]?B)/s\s+([0-9]+):([0-9]{2}):([0-9]{2})"
     r"(?:\s+\(xfr#([0-9]+), (ir|to)-chk=([0-9]+)/([0-9]+)\))?\s*"
 )
-_SENT = re.compile(r"^Total bytes (?:sent|received): ([0-9,]+)$", re.MULTILINE)
+_SENT = lazy_regex(r"^Total bytes (?:sent|received): ([0-9,]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

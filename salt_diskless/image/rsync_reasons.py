@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from salt_diskless.regex import lazy_regex
+
 #: EXIT VALUES of rsync(1), and ssh's 255.
 _BY_CODE = {
     2: "rsync's two ends speak different protocols; bring both to one version",
@@ -25,7 +27,7 @@ _INSTALL = "install it there: salt-call state.apply diskless.golden"
 
 #: What rsync and ssh write, and the reason; the first that is in the text counts.
 _BY_TEXT = tuple(
-    (re.compile(pattern, re.IGNORECASE), reason)
+    (lazy_regex(pattern, re.IGNORECASE), reason)
     for pattern, reason in (
         (
             r"is your shell clean",

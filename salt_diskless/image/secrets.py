@@ -10,28 +10,29 @@ from collections.abc import Iterator
 from salt_diskless.files.beneath import Found, Tree
 from salt_diskless.image.machine_identity import Kind, Row, rows
 from salt_diskless.image.patterns import matching
+from salt_diskless.regex import lazy_regex
 
 #: As much of a file as is read.
 _READ = 64 * 1024
 #: Larger files are no keys.
 _LARGEST = 256 * 1024
 #: PEM (RFC 7468), OpenSSH's and PuTTY's keys, PGP's, WireGuard's.
-_KEY = re.compile(
+_KEY = lazy_regex(
     rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----|^PuTTY-User-Key-File-|"
     rb"(?m:^[ \t]*PrivateKey[ \t]*=[ \t]*[A-Za-z0-9+/]{42,}=)"
 )
 #: Containers of private keys that are not text.
 _CONTAINERS = (b".p12", b".pfx", b".jks", b".keystore")
-_NAMED_LIKE_A_KEY = re.compile(rb"key|^id_|\.(pem|priv|ppk|gpg|asc)$", re.IGNORECASE)
+_NAMED_LIKE_A_KEY = lazy_regex(rb"key|^id_|\.(pem|priv|ppk|gpg|asc)$", re.IGNORECASE)
 #: Directories of installed libraries, which bring keys for their own tests.
-_LIBRARIES = re.compile(rb"/(site-packages|dist-packages|node_modules|gems|share/doc)/")
+_LIBRARIES = lazy_regex(rb"/(site-packages|dist-packages|node_modules|gems|share/doc)/")
 #: Where hashes of passwords are; and one, as the second field of a line or as GRUB writes it.
 _HASHES = (
     *("/etc/shadow", "/etc/gshadow", "/etc/passwd"),
     *("/boot/grub/user.cfg", "/boot/grub2/user.cfg", "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"),
 )
-_HASH = re.compile(rb"(?m)^[^:#\n]+:[^:\n]*(?<=[./0-9A-Za-z$]{10}):|grub\.pbkdf2\.")
-_COMMENT = re.compile(rb"^\s*([#;].*)?$")
+_HASH = lazy_regex(rb"(?m)^[^:#\n]+:[^:\n]*(?<=[./0-9A-Za-z$]{10}):|grub\.pbkdf2\.")
+_COMMENT = lazy_regex(rb"^\s*([#;].*)?$")
 
 
 def shared(root: Tree) -> list[str]:

@@ -16,13 +16,11 @@ from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import filled, fold
 from salt_diskless.cluster.wording import nearest
 from salt_diskless.image import needs, notes
-from salt_diskless.image.running import stages
 from salt_diskless.image.versions import published
 from salt_diskless.platform import from_dict as platform_from
 from salt_diskless.platform import of as platform_of
 from salt_diskless.services import (
     cleaning,
-    export_listing,
     nfs,
     nodes,
     restarts,
@@ -31,7 +29,6 @@ from salt_diskless.services import (
     tftp,
 )
 from salt_diskless.state import originals
-from salt_diskless.watch import progress
 
 if TYPE_CHECKING:
     __pillar__: dict[str, Any]
@@ -185,6 +182,11 @@ def status(minions: Any = None) -> dict[str, Any]:
 
         salt-call diskless.status
     """
+    # Only this function needs them, and each job would load them.
+    from salt_diskless.image.running import stages
+    from salt_diskless.services import export_listing
+    from salt_diskless.watch import progress
+
     site, names = adapter.site(__pillar__, __opts__), adapter.platform(__grains__, __pillar__)
     started = _times(minions or {})
     images = {}

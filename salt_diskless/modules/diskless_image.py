@@ -17,12 +17,8 @@ from salt_diskless.cluster.wording import nearest
 from salt_diskless.image import kernels as kernel_lists
 from salt_diskless.image import keys, needs, notes, sources, squashfs, versions
 from salt_diskless.image import listing as listings
-from salt_diskless.image import live as live_updates
 from salt_diskless.image import packages as package_lists
-from salt_diskless.image import prune as pruning
 from salt_diskless.image import sync as syncing
-from salt_diskless.image.live_sync import freeze as freezing
-from salt_diskless.image.live_sync import sync_live
 from salt_diskless.image.progress import Progress
 from salt_diskless.services import runs, tftp
 
@@ -100,6 +96,9 @@ def sync(
             told: dict[str, Any] = {"test": test, "again": again, "report": report}
             told["roots"] = needs.roots_of(site, image)
             if live:
+                # Few jobs need what functions load here, and all of them would load it.
+                from salt_diskless.image.live_sync import sync_live
+
                 result = sync_live(image, site.nodes_of(image), wanted, **told)
             else:
                 files = squashfs.wanted(site, image)
@@ -204,6 +203,8 @@ def show(name: str, version: str | None = None, check: bool = False) -> dict[str
 
         salt-call diskless_image.show rhel5compute check=True
     """
+    from salt_diskless.image import live as live_updates
+
     (image,) = _images(name)
     current = versions.published(image)
     wanted = (
@@ -375,6 +376,8 @@ def freeze(name: str) -> dict[str, Any]:
 
         salt-call diskless_image.freeze rhel5compute
     """
+    from salt_diskless.image.live_sync import freeze as freezing
+
     (image,) = _images(name)
     frozen = freezing(image, squashfs.wanted(adapter.site(__pillar__, __opts__), image))
     # Also where nothing has changed: a killed call may have left the loader's files behind.
@@ -403,6 +406,8 @@ def prune(name: str | None = None, keep: int = 3, test: bool = False) -> dict[st
 
         salt-call diskless_image.prune rhel5compute keep=2 test=True
     """
+    from salt_diskless.image import prune as pruning
+
     site, done = adapter.site(__pillar__, __opts__), {}
     for image in _images(name):
         pruned = pruning.prune(image, site.nodes_of(image), keep, test=test)

@@ -16,15 +16,16 @@ from salt_diskless.cluster.model import Site
 from salt_diskless.command import CommandFailed, installed, run
 from salt_diskless.platform import Platform
 from salt_diskless.preflight import look
+from salt_diskless.regex import lazy_regex
 
 _UNITS = ("/etc/systemd/system", "/run/systemd/system")
 #: UDP port to what the project's own daemon is called there; systemd has it for a socket unit.
 _OWN = {67: ("dhcpd",), 69: ("in.tftpd", "systemd")}
 _SERVES = {67: "DHCP", 69: "TFTP"}
 #: A line of ``ss -Hlunp``: local address, its interface, port, and the program.
-_SOCKET = re.compile(r"\s(\S+?)(?:%(\S+))?:(\d+)\s.*users:\(\(\"([^\"]*)\",pid=(\d+)")
+_SOCKET = lazy_regex(r"\s(\S+?)(?:%(\S+))?:(\d+)\s.*users:\(\(\"([^\"]*)\",pid=(\d+)")
 _ANY = ("0.0.0.0", "*", "[::]")
-_EXEC_START = re.compile(r"^[ \t]*ExecStart[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
+_EXEC_START = lazy_regex(r"^[ \t]*ExecStart[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
 
 
 def problems(site: Site, platform: Platform) -> Iterator[Problem]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_ESCAPED = re.compile(r"\\([0-7]{3})")
+from salt_diskless.regex import lazy_regex
+
+_ESCAPED = lazy_regex(r"\\([0-7]{3})")
 MOUNTINFO = "/proc/self/mountinfo"
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-import re
 import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from salt_diskless.cluster import DisklessError
 from salt_diskless.cluster.ranges import expand, fold
+from salt_diskless.regex import lazy_regex
 from salt_diskless.registry.authority import refusal, split
 
 log = logging.getLogger(__name__)
@@ -25,15 +25,15 @@ STAGES = frozenset({"unseen", "dhcp", "loader", "kernel", "root", "up", "minion"
 POWER = ("told", "on", "off", "unknown")
 #: A public key of RSA with 16384 bits has less.
 _LONGEST_KEY = 4096
-_PEM = re.compile(
+_PEM = lazy_regex(
     r"-----BEGIN (RSA |)PUBLIC KEY-----\n((?:[A-Za-z0-9+/=]{1,80}\n)+)-----END \1PUBLIC KEY-----\n?"
 )
-_VERSION = re.compile(r"[A-Za-z0-9-]{0,64}")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_VERSION = lazy_regex(r"[A-Za-z0-9-]{0,64}")
+_TIME = lazy_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 #: A node set as this project folds one: no operators, no groups, no steps.
-_PART = re.compile(r"[A-Za-z0-9._-]+|\[([0-9,-]+)\]")
-_RANGE = re.compile(r"([0-9]{1,64})(?:-([0-9]{1,64}))?")
-_KEY = re.compile(r"[a-z_]{1,30}")
+_PART = lazy_regex(r"[A-Za-z0-9._-]+|\[([0-9,-]+)\]")
+_RANGE = lazy_regex(r"([0-9]{1,64})(?:-([0-9]{1,64}))?")
+_KEY = lazy_regex(r"[a-z_]{1,30}")
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 2, 60, 60
 #: A boot server may name so many nodes in an answer, however few it has.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from salt_diskless.regex import lazy_regex
+
 #: What a name has that is shown and stored; the rest of a user's name is a question mark.
-_ODD = re.compile(r"[^\w.@+\\/ -]")
+_ODD = lazy_regex(r"[^\w.@+\\/ -]")
 #: Salt's name for reactions.
 _REACTOR = "Reactor"
 

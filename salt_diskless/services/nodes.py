@@ -42,7 +42,6 @@ from salt_diskless.image.versions import require_published
 from salt_diskless.platform import Platform
 from salt_diskless.services import answers, dhcpd, nfs, omapi, restarts, runs, tftp, told
 from salt_diskless.snapshot import manage, minions
-from salt_diskless.watch import store
 
 _MACS = TypeAdapter(list[schema.Mac])
 log = logging.getLogger(__name__)
@@ -327,6 +326,9 @@ def forget(macs: Iterable[str], platform: Platform, required: bool = False) -> l
     required
         Raise :class:`DisklessError` for machines of which nothing was ever known.
     """
+    # Few calls need it, and all would load it.
+    from salt_diskless.watch import store
+
     macs = list(macs)
     with alone(), store.opened() as known:
         found = sorted({*answers.withdraw(platform, macs), *known.forget(macs)})

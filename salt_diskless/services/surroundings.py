@@ -11,12 +11,13 @@ from typing import Any
 
 from salt_diskless.command import CommandFailed, installed, run
 from salt_diskless.platform import Platform
+from salt_diskless.regex import lazy_regex
 
 _FIREWALL = ("dhcp", "tftp", "nfs", "mountd", "rpc-bind")
 _BOOLEANS = ("nfs_export_all_ro", "nfs_export_all_rw")
 _SELINUX_PACKAGES = ("policycoreutils", "policycoreutils-python-utils")
-_ZONE = re.compile(r"^(\S+)(?: \([^)]*\))?\n((?:[ \t].*\n?)*)", re.MULTILINE)
-_SERVICES = re.compile(r"^[ \t]+services:(.*)$", re.MULTILINE)
+_ZONE = lazy_regex(r"^(\S+)(?: \([^)]*\))?\n((?:[ \t].*\n?)*)", re.MULTILINE)
+_SERVICES = lazy_regex(r"^[ \t]+services:(.*)$", re.MULTILINE)
 
 
 def look(platform: Platform) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from salt_diskless.image.versions import (
 )
 from salt_diskless.platform import Platform
 from salt_diskless.preflight.daemon_options import is_secure
+from salt_diskless.regex import lazy_regex
 from salt_diskless.services import answers, shell_settings, units
 from salt_diskless.snapshot import entries
 from salt_diskless.state import originals
@@ -34,12 +35,12 @@ from salt_diskless.state import originals
 #: Stands for the version that a sync would make: only in what test mode tells.
 NEXT_VERSION = "next"
 
-_NODE_FILE = re.compile(r"[0-9A-F]{8}|01(?:-[0-9a-f]{2}){6}")
-_HEADER_NODE = re.compile(rf"# Written by {tree.MARK}: ([^,\s]+), ")
-_KERNEL = re.compile(r"^[ \t]*kernel ([^/\s]+)/([^/\s]+)(?:/([^/\s]+))?/vmlinuz$", re.MULTILINE)
+_NODE_FILE = lazy_regex(r"[0-9A-F]{8}|01(?:-[0-9a-f]{2}){6}")
+_HEADER_NODE = lazy_regex(rf"# Written by {tree.MARK}: ([^,\s]+), ")
+_KERNEL = lazy_regex(r"^[ \t]*kernel ([^/\s]+)/([^/\s]+)(?:/([^/\s]+))?/vmlinuz$", re.MULTILINE)
 _VERSION_FILES = frozenset({"vmlinuz", "initrd.img", squashfs.NAME})
 _MARKER = f".{tree.MARK}"
-_VERBOSE = re.compile(r"(?:^|\s)(?:--verbose|--verbosity|-[a-z]*v)")
+_VERBOSE = lazy_regex(r"(?:^|\s)(?:--verbose|--verbosity|-[a-z]*v)")
 
 
 @dataclass(frozen=True, slots=True)

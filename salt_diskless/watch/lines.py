@@ -11,23 +11,24 @@ from netaddr import AddrFormatError, IPAddress
 from salt_diskless.boot.pxelinux import ANNOUNCED, CONFIG, DIRECTORY, LOADER, REGISTRY
 from salt_diskless.cluster import schema
 from salt_diskless.cluster.placeholders import is_placeholder
+from salt_diskless.regex import lazy_regex
 
 _MAC = r"(?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5})"
 _IP = r"(?P<ip>[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
 _MAC_NAME = r"01-(?P<mac>[0-9a-f]{2}(?:-[0-9a-f]{2}){5})"
 #: dhcpd puts the host name that a machine gives itself into brackets, printable characters only.
-_DHCP = re.compile(rf"DHCP(?P<what>OFFER|ACK) on {_IP} to {_MAC} (?:\([^()]*\) )?via \S+")
-_READ = re.compile(rf"RRQ from (?:::ffff:)?{_IP} filename (?P<path>[A-Za-z0-9._/-]{{1,500}})")
-_LOADER = re.compile(rf"{re.escape(LOADER)}|{re.escape(CONFIG)}/[0-9A-F]{{8}}")
-_KERNEL = re.compile(
+_DHCP = lazy_regex(rf"DHCP(?P<what>OFFER|ACK) on {_IP} to {_MAC} (?:\([^()]*\) )?via \S+")
+_READ = lazy_regex(rf"RRQ from (?:::ffff:)?{_IP} filename (?P<path>[A-Za-z0-9._/-]{{1,500}})")
+_LOADER = lazy_regex(rf"{re.escape(LOADER)}|{re.escape(CONFIG)}/[0-9A-F]{{8}}")
+_KERNEL = lazy_regex(
     rf"{DIRECTORY}/[^/]+/(?P<version>[0-9]{{8}}T[0-9]{{6}}(?:-[0-9]+)?)/(?:[^/]+/)?vmlinuz"
 )
-_ASKED = re.compile(rf"{re.escape(REGISTRY)}/{_MAC_NAME}")
-_SAID = re.compile(
+_ASKED = lazy_regex(rf"{re.escape(REGISTRY)}/{_MAC_NAME}")
+_SAID = lazy_regex(
     rf"{re.escape(ANNOUNCED)}/{_MAC_NAME}/(?P<serial>[0-9a-f]{{2,128}}|-)"
     r"/(?P<asset>[0-9a-f]{2,128}|-)/(?P<uuid>[0-9a-f]{2,128}|-)"
 )
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = lazy_regex(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import contextlib
 import glob
 import logging
 import os
-import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from salt_diskless.image.listing import hold_the_same
 from salt_diskless.image.sources.base import RsyncSource, digest
 from salt_diskless.image.sources.unpacked import require, unpacked
 from salt_diskless.image.versions import latest
+from salt_diskless.regex import lazy_regex
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ exec "$@"
 _INDEXES = ("/var/lib/rpm/rpmdb.sqlite-shm", "/usr/lib/sysimage/rpm/rpmdb.sqlite-shm")
 _INDEX_BYTES = 32 << 10
 #: How lines begin that say what was wrong: apt's (but not mmdebstrap's about them), dpkg's, dnf's.
-_ERRORS = re.compile(
+_ERRORS = lazy_regex(
     "E: (?!setup failed|mmdebstrap failed|apt-get .* failed)|W: GPG error|dpkg: error|[Ee]rror:"
     "|Problem|Package .* not signed|Public key for"
 )
