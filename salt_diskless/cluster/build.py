@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -349,10 +348,7 @@ class _Build:
     def _count(self, node_sets: Iterable[Any], path: str) -> bool:
         """Return True if these node sets can be expanded; add the problem if they stand for more
         nodes than the project is made for."""
-        sizes: dict[str, int] = {}
-        for node_set in node_sets:
-            with contextlib.suppress(ValueError):
-                sizes[node_set] = count(node_set) if isinstance(node_set, str) else 0
+        sizes = {node_set: _size(node_set) for node_set in node_sets}
         total = sum(sizes.values())
         if total > MOST_NODES:
             largest = max(sizes, key=lambda node_set: sizes[node_set])
@@ -425,6 +421,14 @@ class _Build:
             "give one a node, or the first with a '+', like 10.8.226.75+",
         )
         return []
+
+
+def _size(node_set: Any) -> int:
+    """Return how many nodes a node set stands for, 0 for one that is wrong."""
+    try:
+        return count(node_set) if isinstance(node_set, str) else 0
+    except ValueError:
+        return 0
 
 
 class _Resolver:

@@ -376,9 +376,12 @@ def _node_addresses(
             **{int(address): "a router" for address in net.routers},
             **of_servers,
         }
+    # Netaddr computes them anew each time.
+    bounds = {net.name: (net.subnet.first, net.subnet.last) for net in networks.values()}
     for path, node in nodes:
         net, address = node.network, int(node.ip)
-        if not net.subnet.first <= address <= net.subnet.last:
+        first, last = bounds[net.name]
+        if not first <= address <= last:
             yield Problem(f"{path}:ip", f"{node.ip} ({node.name})", f"give one inside {net.subnet}")
         elif address in taken[net.name]:
             yield Problem(
@@ -402,6 +405,8 @@ def _bmcs(
     nodes: Sequence[tuple[str, Node]],
 ) -> Iterator[Problem]:
     """A BMC's address is its own: whoever answers there instead would be told to go off."""
+    if all(node.bmc is None for _, node in nodes):
+        return
     taken = {int(node.ip): f"{node.name}'s own" for _, node in nodes}
     for net in networks.values():
         taken[net.subnet.first] = f"the own address of {net.subnet}"
