@@ -210,7 +210,7 @@ class _Build:
         if server_name is None:
             if len(known) != 1:
                 if known:
-                    self._add(f"{path}:server", "nothing", f"name one of {listed(known)}")
+                    self._add(f"{path}:server", "nothing", f"give one of {listed(known)}")
                 return None
             server_name = known[0]
         elif server_name not in known:

@@ -155,16 +155,16 @@ def file_reason(name: str, path: str) -> str | None:
         Its key: of :data:`WRITTEN` or of :data:`READ`.
     """
     if "/." in path:
-        return "a part of it is hidden"
+        return "a part of it begins with a dot"
     if name in READ:
         if path in SYSTEM or path in _SHARED:
             return "it is a directory of the system"
         directory = next((secret for secret in _SECRET if is_in(path, secret)), None)
-        return None if directory is None else f"no such program or loader is in {directory}"
+        return None if directory is None else f"{directory} has no such programs or loaders"
     if is_in(path, "/etc"):
-        return None if re.fullmatch(_OF_ETC[name], path) else "it is no such file of that service"
+        return None if re.fullmatch(_OF_ETC[name], path) else "that service does not read this file"
     if name == "exports_file":
-        return "exportfs reads no other files"
+        return "exportfs reads only files below /etc/exports.d"
     if path.count("/") == 1:
         return "it is at the top of the file system"
     closed = SYSTEM
@@ -220,11 +220,11 @@ def _reason(path: str, closed: Mapping[str, str]) -> str | None:
     if "/lost+found/" in f"{path}/":
         return "lost+found belongs to the system"
     inside = next((directory for directory in closed if is_in(directory, path)), None)
-    return None if inside is None else f"{inside} is in it, which {closed[inside]}"
+    return None if inside is None else f"it contains {inside}, which {closed[inside]}"
 
 
 def _shared(path: str) -> str | None:
-    return f"{path} has other things in it" if path in _SHARED else None
+    return f"{path} contains files of others" if path in _SHARED else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,9 @@ def nearest(name: str, known: Iterable[Any]) -> str:
 def _nearest(name: str, known: tuple[str, ...]) -> str:
     """Thousands of nodes can have one wrong name, so what it is compared with is remembered."""
     close = difflib.get_close_matches(name, known, 1, 0.5) if len(name) <= 200 else []
-    return f"did you mean {part(close[0])}?" if close else f"known are: {listed(known)}"
+    if close:
+        return f"did you mean {part(close[0])}?"
+    return f"give one of {listed(known)}" if known else "there is none"
 
 
 #: An example for each key whose value is a list, a mapping, or required.

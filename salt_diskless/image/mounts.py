@@ -146,9 +146,10 @@ def choose(image: Image, found: Iterable[str], types: Mapping[str, str], shown: 
     if refused:
         raise DisklessError(
             f"diskless:images:{image.name}:source: found {', '.join(refused)} mounted in {shown}, "
-            "which is of the system and cannot be taken as it is; unmount it there and have its "
-            "content in the root, or say in the machine's fstab that it is local, or leave its "
-            f"content out knowingly (exclude: [{refused[0].split()[0]}/*])"
+            "where the system's own files are, and a sync cannot copy them from there; unmount "
+            "it and copy its content into the root, or list it in the machine's fstab as a local "
+            "file system, or leave its content out of the image ("
+            f"exclude: [{refused[0].split()[0]}/*])"
         )
     return Chosen(tuple(taken), tuple(left))
 
@@ -212,7 +213,7 @@ def wanted_lines(image: Image, text: str) -> tuple[str, ...]:
         else:
             raise DisklessError(
                 f"diskless:images:{image.name}:fstab: found {wanted}; the source's fstab has: "
-                f"{', '.join(sorted(there)) or 'none'}; name one of these, or give the whole line"
+                f"{', '.join(sorted(there)) or 'none'}; give one of these, or a whole line"
             )
     return tuple(lines)
 

@@ -95,15 +95,15 @@ def _default(image: Image, tree: str, releases: list[str]) -> tuple[str, str]:
     if own is None:
         raise DisklessError(
             f"{where}:kernel: found nothing, and kernels of several flavours in the golden root: "
-            f"{', '.join(by_name)}; name one of them"
+            f"{', '.join(by_name)}; give one of them"
         )
     which = f"Kernel not specified, using {own}"
     better = better_incomplete(releases, lacking)
     if better is not None and flavour(better) != flavour(own):
         raise DisklessError(
             f"{where}:kernel: found nothing, and {better} in the golden root lacks "
-            f"{lacking[better]}; complete are kernels of other flavours only: "
-            f"{', '.join(releases)}; install all of {better} there, or name one of these"
+            f"{lacking[better]}; only kernels of other flavours are complete: "
+            f"{', '.join(releases)}; install all of {better} there, or give one of these"
         )
     if better is not None:
         which += f" (not {better}, which lacks {lacking[better]})"

@@ -194,8 +194,8 @@ def changing(image: Image) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise DisklessError(
-                    f"diskless:images:{image.name}: found it at work: a sync, publish or prune of "
-                    "it is running; try again when it has ended"
+                    f"diskless:images:{image.name}: found a sync, publish or prune of it that "
+                    "still runs; try again when that has ended"
                 ) from None
             tidy(image)
             yield

@@ -109,7 +109,7 @@ def orchestration(image: str | None = None, live: bool = False) -> list[dict[str
     }
     if image is not None and image not in machines:
         raise DisklessError(
-            f"image: found {shown(image)}, which is taken from no golden machine; "
+            f"image: found {shown(image)}, which has no golden machine (source:minion); "
             f"{nearest(str(image), machines)}"
         )
     wanted = [name for name in machines if image is None or name == image]

@@ -110,8 +110,9 @@ def _check_settings(strategy: str, first: bool) -> None:
     for entry in pillars.external(__opts__):
         if __virtualname__ in entry and [*entry][-1] != __virtualname__:
             raise DisklessError(
-                f"the master's configuration: ext_pillar: found {[*entry][-1]} in the entry of "
-                f"{__virtualname__}, of which Salt uses only the last one; give each its own '-'"
+                f"the master's configuration: ext_pillar: found {[*entry][-1]} in one list item "
+                f"with {__virtualname__}, and Salt uses only the last of an item; give each "
+                "its own '-'"
             )
     if strategy == "list":
         raise DisklessError(f"{setting} list, with which Salt keeps no pillar; {right}")
@@ -119,13 +120,13 @@ def _check_settings(strategy: str, first: bool) -> None:
         if first:
             raise DisklessError(
                 f"{setting} {given} beside ext_pillar_first: True, with which the pillar's "
-                f"diskless takes the registry's nodes away; {right}, or ext_pillar_first to False"
+                f"diskless removes the registry's nodes; {right}, or set ext_pillar_first to False"
             )
         last = _later()
         if last is not None:
             raise DisklessError(
                 f"{setting} {given} and ext_pillar with {last} after "
-                f"{__virtualname__}, which could take the registry's nodes away; {right}, or move "
+                f"{__virtualname__}, which could remove the registry's nodes; {right}, or move "
                 f"{__virtualname__} to the end of ext_pillar"
             )
 

@@ -64,8 +64,8 @@ def _drop_ins(own: str, site: Site) -> Iterator[Problem]:
             yield Problem(
                 path,
                 f"ExecStart={match[1][:80]}",
-                "remove it: with it, the daemon may not read the files of salt-diskless; or keep "
-                f"it, if it does: add {path} to the list diskless:adopt in the pillar",
+                "remove it: with it, the daemon may not read the files of salt-diskless; if it "
+                f"does read them, add {path} to the list diskless:adopt in the pillar",
             )
 
 

@@ -143,12 +143,16 @@ def _interface(
                     f"/{net.subnet.prefixlen}: other nodes would be out of its reach",
                 )
     elif owners:
-        yield Problem(path, str(address), f"give {owners[0].name}, which has it: {name} has not")
+        yield Problem(
+            path,
+            str(address),
+            f"give {owners[0].name}, which has this address; {name} does not have it",
+        )
     elif this is not None:
         yield Problem(
             path,
             f"{address}, which no interface of this machine has",
-            f"give {name} that address, or name one that there is: {_listed(usable)}",
+            f"give {name} that address, or give an address of this machine: {_listed(usable)}",
         )
 
 
@@ -157,4 +161,4 @@ def _own(link: Interface) -> list[IPAddress]:
 
 
 def _listed(machine: Sequence[Interface]) -> str:
-    return "; ".join(map(str, machine)) or "it has none but the loopback"
+    return "; ".join(map(str, machine)) or "it has only the loopback"

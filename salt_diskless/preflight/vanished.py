@@ -22,8 +22,8 @@ from salt_diskless.regex import lazy_regex
 from salt_diskless.services import told
 
 _RIGHT = (
-    "{right}; if they are to go, set diskless:allow_no_nodes: true, apply, and remove that key "
-    "again"
+    "{right}; if these nodes are to go, set diskless:allow_no_nodes: true, apply, and remove "
+    "that key again"
 )
 _T = TypeVar("_T")
 _HOST_NAME = lazy_regex(rb"^host (\S+) \{$", re.MULTILINE)
@@ -44,7 +44,7 @@ def problems(cluster: Cluster, site: Site, platform: Platform) -> Iterator[Probl
     served = _of_file(platform.dhcp_config, _hosts)
     exported = _of_file(platform.exports_file, _exports)
     if not site.nodes:
-        yield _problem("diskless:nodes", gone, "no node of this boot server", "list them")
+        yield _problem("diskless:nodes", gone, "no node of this boot server", "add them")
         return
     yield from _networks(served, site, gone)
     yield from _images(exported, cluster, gone)
@@ -53,12 +53,12 @@ def problems(cluster: Cluster, site: Site, platform: Platform) -> Iterator[Probl
             "diskless:registry",
             gone,
             "nothing of the master's registry",
-            "look why the master's ext_pillar diskless_nodes adds nothing to the pillar (its log)",
+            "read in the master's log why its ext_pillar diskless_nodes adds nothing to the pillar",
         )
 
 
 def _problem(path: str, gone: Iterable[str], lacks: str, right: str) -> Problem:
-    return Problem(path, f"{lacks}, and {fold(gone)} are served", _RIGHT.format(right=right))
+    return Problem(path, f"{lacks}, while it still serves {fold(gone)}", _RIGHT.format(right=right))
 
 
 def _networks(served: Iterable[tuple[str, str]], site: Site, gone: set[str]) -> Iterator[Problem]:
@@ -70,7 +70,12 @@ def _networks(served: Iterable[tuple[str, str]], site: Site, gone: set[str]) -> 
         if not any(first <= int(IPAddress(ip)) <= last for first, last in ranges)
     }
     if outside and outside <= gone:
-        yield _problem("diskless:networks", outside, "no network of theirs", "list it and them")
+        yield _problem(
+            "diskless:networks",
+            outside,
+            "no network of these nodes",
+            "add the network and its nodes",
+        )
 
 
 def _images(
@@ -85,7 +90,7 @@ def _images(
     for location, names in of_location.items():
         if names <= gone:
             lacks = f"no image with the location {location}"
-            yield _problem("diskless:images", names, lacks, "list it and them")
+            yield _problem("diskless:images", names, lacks, "add the image and its nodes")
 
 
 def _of_file(path: str, parse: Callable[[bytes], Sequence[_T]]) -> Sequence[_T]:

@@ -167,14 +167,14 @@ def is_time(value: object) -> bool:
 def public_keys(answer: Answer, value: object) -> dict[str, str]:
     """Return the public keys of nodes, by name, that a boot server may bring."""
     if not isinstance(value, Mapping):
-        answer.wrong(value, "it is to be a mapping, node to public key")
+        answer.wrong(value, "it must be a mapping, node to public key")
         return {}
     keys = {}
     for name in answer.believed(value):
         if is_public_key(value[name]):
             keys[name] = value[name]
         else:
-            answer.wrong({name: value[name]}, "it is to be a public key in PEM")
+            answer.wrong({name: value[name]}, "it must be a public key in PEM")
     return keys
 
 
@@ -182,13 +182,13 @@ def boots(answer: Answer, value: object) -> list[dict[str, Any]]:
     """Return how far nodes got, as ``diskless.status`` of a boot server has it below ``nodes``."""
     groups = value.get("nodes") if isinstance(value, Mapping) else None
     if not isinstance(groups, list | tuple):
-        answer.wrong(value, "it is to be a mapping with a list below nodes")
+        answer.wrong(value, "it must be a mapping with a list below nodes")
         return []
     checked_groups = []
     for group in groups:
         checked = _group(group)
         if checked is None:
-            answer.wrong(group, "it is to be a group of nodes with stage, version and since")
+            answer.wrong(group, "it must be a group of nodes with stage, version and since")
             continue
         names = answer.folded(group["nodes"])
         if names:
@@ -232,7 +232,7 @@ def powers(answer: Answer, value: object) -> tuple[dict[str, tuple[str, float]],
     """Return what nodes' BMCs were told or are, each with when they were asked, and the words for
     those of which nothing came."""
     if not isinstance(value, Mapping) or not is_time(value.get("at")):
-        answer.wrong(value, "it is to be a mapping with a time below at")
+        answer.wrong(value, "it must be a mapping with a time below at")
         return {}, {}
     said = {
         name: (word, float(value["at"]))
@@ -242,7 +242,7 @@ def powers(answer: Answer, value: object) -> tuple[dict[str, tuple[str, float]],
     }
     failed = value.get("failed", {})
     if not isinstance(failed, Mapping):
-        answer.wrong(failed, "it is to be a mapping below failed, node to why")
+        answer.wrong(failed, "it must be a mapping below failed, node to why")
         failed = {}
     problems = {name: words(failed[name])[:300] for name in answer.believed(failed)}
     return said, problems
@@ -251,7 +251,7 @@ def powers(answer: Answer, value: object) -> tuple[dict[str, tuple[str, float]],
 def steps(answer: Answer, value: object) -> dict[str, tuple[str, str, float | None]]:
     """Return stage, version and time of nodes, as ``diskless_node.progress`` has them."""
     if not isinstance(value, Mapping):
-        answer.wrong(value, "it is to be a mapping, node to its step")
+        answer.wrong(value, "it must be a mapping, node to its step")
         return {}
     progress = {}
     for name in answer.believed(value):
@@ -259,7 +259,7 @@ def steps(answer: Answer, value: object) -> dict[str, tuple[str, str, float | No
         group = _group({"nodes": name, **step, "since": []}) if isinstance(step, Mapping) else None
         since = step.get("since") if group else None
         if group is None or not (since is None or is_time(since)):
-            answer.wrong({name: step}, "it is to be a step with stage, version and since")
+            answer.wrong({name: step}, "it must be a step with stage, version and since")
             continue
         progress[name] = (group["stage"], group.get("version", ""), since)
     return progress
@@ -272,6 +272,6 @@ def mapping(speaker: str, function: str, value: object) -> Mapping[Any, Any]:
     """
     if not isinstance(value, Mapping):
         raise DisklessError(
-            f"{speaker}: found {brief(value)} in its answer to {function}; it is to be a mapping"
+            f"{speaker}: found {brief(value)} in its answer to {function}; it must be a mapping"
         )
     return value

@@ -101,9 +101,9 @@ def refusal(speaker: str, function: str, names: Iterable[object], own: Iterable[
     more = len(given) - SHOWN
     found = ", ".join(given[:SHOWN]) + (f" and {more} more" if more > 0 else "")
     return (
-        f"{speaker}: found {found} in its answer to {function}; it may speak only for the nodes "
-        f"that the pillar or the registry has on it ({short(own)}), and nothing was changed for "
-        "the others"
+        f"{speaker}: found {found} in its answer to {function}; the master believes it only for "
+        f"its own nodes in the pillar and the registry ({short(own)}); nothing was changed for any "
+        "other"
     )
 
 

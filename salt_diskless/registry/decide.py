@@ -102,18 +102,18 @@ def find(tx: Transaction, who: Any) -> Machine:
     if others and mac is not None:
         raise Ambiguous(
             f"{shown(who)}: found the MAC {mac}, which nobody has, and {macs} with that serial "
-            "number; give the MAC that is meant, in quotes"
+            "number; give the MAC of the machine, in quotes"
         )
     if len(others) == 1:
         claims = tx.contradictions(macs).get(macs, {}).get("serial")
         if claims:
             raise DisklessError(
-                f"{shown(who)}: found {macs}, of which other events say {' or '.join(claims)}; "
-                "look at the machine, and give its MAC"
+                f"{shown(who)}: found {macs}, for which other events gave the serial number "
+                f"{' or '.join(claims)}; look at the machine itself, and give its MAC"
             )
         return others[0]
     if others:
-        raise DisklessError(f"{shown(who)}: found {macs}; name one by its MAC")
+        raise DisklessError(f"{shown(who)}: found {macs}; give the MAC of one of them")
     near = "" if mac else nearest(str(who)[:64], (node.name for node in tx.nodes()))
     raise DisklessError(
         f"{shown(who)}: found no such machine in the registry; give the MAC or the serial number "
@@ -315,7 +315,9 @@ class Desk:
                     done.append(place.name)
                     continue
                 if place is None and isinstance(one, str) and one.lower() in self.listed.names:
-                    raise DisklessError(f"{one}: found it in the pillar; remove it from the pillar")
+                    raise DisklessError(
+                        f"{one}: found a node that the pillar lists; remove it from the pillar"
+                    )
                 machine = find(tx, one)
                 node = tx.node_of(machine.mac)
                 if node is not None:
@@ -421,7 +423,7 @@ class Desk:
         """Return the pillar's profile, where it has just one."""
         profiles = self.pillar.get("profiles") or {}
         if len(profiles) != 1:
-            raise DisklessError(f"profile: found nothing; name one of {in_words(profiles)}")
+            raise DisklessError(f"profile: found nothing; give one of {in_words(profiles)}")
         return str(next(iter(profiles)))
 
     def network_of(self, profile: str, settings: Mapping[str, Any]) -> str:
@@ -438,7 +440,7 @@ class Desk:
         if not isinstance(network, str) or network not in self.cluster.networks:
             known = in_words(self.cluster.networks)
             raise DisklessError(
-                f"network: found {shown(network)} for profile {profile}; name one of {known}"
+                f"network: found {shown(network)} for profile {profile}; give one of {known}"
             )
         return str(network)
 

@@ -86,7 +86,7 @@ def introduce(minion: str, servers: list[str], user: str = "root") -> dict[str, 
     where = f"{minion}: the answer to diskless_golden.host_keys"
     if not isinstance(host_keys, list | tuple) or not 0 < len(host_keys) <= MOST_HOST_KEYS:
         raise DisklessError(
-            f"{where}: found {brief(host_keys)}; it is to be a list of 1 to {MOST_HOST_KEYS} keys"
+            f"{where}: found {brief(host_keys)}; it must be a list of 1 to {MOST_HOST_KEYS} keys"
         )
     host_keys = [ssh_keys.checked(key, where) for key in host_keys]
     let_in = minions.work(__opts__, [minion], "diskless_golden.authorize", user, own)
@@ -232,7 +232,7 @@ def register(
         if value is not None and is_placeholder(str(value)):
             raise DisklessError(
                 f"{what}: found {shown(value)}, which makers write into many machines; leave it "
-                "out, or give what stands on this one"
+                "out, or give what is on the label of this machine"
             )
     said = announcement.read(
         {
@@ -608,7 +608,7 @@ def _tell_one(server: str, function: str, argument: Any, number: int) -> Any:
         answer = minions.call(__opts__, server, function, [argument], named)
     except deliver.Unreachable as err:
         raise deliver.Unreachable(
-            f"{err}; what was decided is kept, and told as soon as it answers"
+            f"{err}; the decision is kept, and sent again until it answers"
         ) from None
     if answer is None:
         return {}
@@ -630,7 +630,10 @@ def _let_in(server: str, added: Mapping[str, Any], answer: dict[str, Any]) -> di
     done = keys.let_in(__opts__, answers.public_keys(checked, answer.get("keys", {})))
     if done["rejected"]:
         names = fold(done["rejected"])
-        log.warning("diskless: %s: the key was rejected, and no minion is let in", names)
+        log.warning(
+            "diskless: %s: the master has rejected these minion keys, so the minions stay out",
+            names,
+        )
     return {"problem": "\n".join(checked.problems)} if checked.problems else {}
 
 

@@ -48,10 +48,9 @@ def take_turn(context: MutableMapping[str, Any], changes: object) -> None:
     """
     if changes and is_overtaken(context):
         raise DisklessError(
-            "another state.apply, or a call such as diskless_node.add or remove or "
-            "diskless_image.publish or diskless.clean, began later than this run and has changed "
-            "this boot server since; nothing was changed here. Run salt-call state.apply diskless "
-            "again"
+            "this boot server: found changes by a later run (of state.apply, diskless_node.add, "
+            "diskless_image.publish, diskless.clean or the like), so this state changed nothing; "
+            "run salt-call state.apply diskless again"
         )
     note(context, changes)
 

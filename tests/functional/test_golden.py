@@ -263,6 +263,7 @@ def test_a_golden_machine_has_what_each_of_its_images_wants(salt_call, pillar):
     assert modules["diskless_golden.orchestration"]("more") == [
         {"image": "more", "minion": "golden", "user": "root", "servers": ["bootserver"]}
     ]
-    assert "image: found 'mor', which is taken from no golden machine; did you mean more?" in (
-        modules["diskless.problem"]("master", "mor")
+    assert (
+        "image: found 'mor', which has no golden machine (source:minion); did you mean more?"
+        in (modules["diskless.problem"]("master", "mor"))
     )

@@ -44,10 +44,10 @@ def test_an_older_run_does_not_publish_over_a_newer_one(
     (golden / "etc/motd").write_text("older\n")
     ret = first.state("diskless_image.synced")
     assert ret.result is False
-    assert "diskless_image.publish or diskless.clean, began later than this run" in ret.comment
+    assert "found changes by a later run" in ret.comment
     assert root(location) == published
     assert (published / "etc/motd").read_text() == "newer\n"
-    with pytest.raises(CommandExecutionError, match="began later"):
+    with pytest.raises(CommandExecutionError, match="changes by a later run"):
         first.modules["diskless_image.rollback"]("tiny")
     assert root(location) == published
     # The next run has the newest source.

@@ -214,7 +214,7 @@ def test_two_external_pillars_in_an_entry_are_refused(compiled, accept, strategy
     settings = {"pillar_source_merging_strategy": strategy, "ext_pillar_first": first}
     found = compiled(ext_pillar=[{**ours, **other}], **settings)
     error = next(text for text in found["_errors"] if "diskless_nodes" in text)
-    assert "found cmd_yaml in the entry of diskless_nodes" in error
+    assert "found cmd_yaml in one list item with diskless_nodes" in error
     assert not pillars.has_registry({"ext_pillar": [{**ours, **other}]})
     for given in ([{**other, **ours}], [other, ours], [None, ours, 7]):
         assert pillars.has_registry({"ext_pillar": given})

@@ -46,7 +46,10 @@ def refused(call) -> str:
         ({"eth7": "10.77.0.9"}, "dl9 with 10.99.0.1/24"),
         ({"eth7": "10.77.0.1"}, "eth7 (10.77.0.1), which this machine does not have; give dl0"),
         ({"dl0": "10.77.0.9"}, "found 10.77.0.9, which no interface of this machine has"),
-        ({"dl9": "10.77.0.1"}, "found 10.77.0.1; give dl0, which has it: dl9 has not"),
+        (
+            {"dl9": "10.77.0.1"},
+            "found 10.77.0.1; give dl0, which has this address; dl9 does not have it",
+        ),
         ({"lo": "10.77.0.1"}, "found lo; give an interface that nodes reach: dl0 with 10.77.0.1"),
         ({"dl0": "10.77.0.1", "eth8": "10.98.0.1"}, "found eth8 (10.98.0.1), which this machine"),
     ],

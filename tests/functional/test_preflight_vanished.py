@@ -55,7 +55,7 @@ def test_all_nodes_do_not_go_by_mistake(salt_call, pillar, listing, testmode, no
     else:
         less["nodes"] = nodes
     before = listing()
-    says = "diskless:nodes: found no node of this boot server, and node[001-003] are served"
+    says = "diskless:nodes: found no node of this boot server, while it still serves node[001-003]"
     refused(salt_call(less, test=testmode), says)
     assert listing() == before
     less["allow_no_nodes"] = True

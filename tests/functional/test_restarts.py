@@ -218,7 +218,7 @@ def test_an_older_run_does_not_write_over_a_newer_one(salt_call, served, step):
         assert other.state(name).result is True
     results = [run.state(name) for name in STATES[step:]]
     failed = [ret for ret in results if ret.result is False]
-    assert failed and "began later than this run" in failed[-1].comment
+    assert failed and "found changes by a later run" in failed[-1].comment
     assert apply(salt_call, newer) == {}
 
 

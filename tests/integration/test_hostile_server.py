@@ -211,7 +211,7 @@ def test_a_wrong_answer_is_an_error_and_no_traceback(hostile, site, store, runne
     done = runner("diskless.accept", mac(7), "node007", "profile=compute")
     assert done.data["servers"][MINION]["add"] == "node007"
     done = runner("diskless.forget", "node007")
-    assert "it is to be a mapping" in done.data["servers"][MINION]["problem"]
+    assert "it must be a mapping" in done.data["servers"][MINION]["problem"]
     assert "Traceback" not in done.stdout
 
 

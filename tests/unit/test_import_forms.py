@@ -320,7 +320,8 @@ def test_a_node_without_a_device_is_listed(tmp_path, store):
 def test_a_primary_network_that_is_gone_is_noted(tmp_path, store):
     text = f"nodes:\n  n: {{primary network: z, network devices: {{a: {{{A}}}, b: {{{B}}}}}}}\n"
     (note, _) = take(tmp_path, store, nodes__conf=text)["left out"]
-    assert note == "primary network z is none of its devices: a of a, b is taken"
+    what = "the node has no device of the name of its primary network, z"
+    assert note == f"{what}: the import takes a of a, b"
 
 
 def test_merged_mappings_are_read():

@@ -467,7 +467,7 @@ def test_whatever_is_wished_the_cluster_that_comes_of_it_is_right(tmp_path_facto
         ({"name": "node003"}, "name: found no free one in node003 (the pillar has it)"),
         ({"name": "NODE003"}, "the pillar has it"),
         ({"number": 99, "name": "x", "profile": "compue"}, "did you mean compute?"),
-        ({"profile": "base"}, "network: found null for profile base; name one of compute, other"),
+        ({"profile": "base"}, "network: found null for profile base; give one of compute, other"),
         ({"root": "floppy"}, "diskless:nodes:node010:root: found 'floppy'"),
         ({"kernel_append": "NFSROOT=x"}, "leave NFSROOT out"),
     ],
@@ -795,7 +795,10 @@ def test_what_is_a_mac_is_no_serial_number_of_somebody_elses(store):
     number = sum(part * 60**power for power, part in enumerate((50, 40, 30, 20, 10, 2)))
     announce(store, 8, serial=str(number))
     before = content(store)
-    with store.read() as tx, pytest.raises(DisklessError, match="give the MAC that is meant"):
+    with (
+        store.read() as tx,
+        pytest.raises(DisklessError, match="give the MAC of the machine, in quotes"),
+    ):
         machines_of(tx, [number])
     for call in (
         lambda: desk(store).replace("node010", number),

@@ -159,7 +159,7 @@ def test_of_several_names_with_a_wrong_one_none_is_forgotten(store):
         runner.forget("node07,node[005-006]")
     with pytest.raises(CommandExecutionError, match="'nosuch': found no such machine"):
         runner.forget("node[005-006],nosuch")
-    with pytest.raises(CommandExecutionError, match="node003: found it in the pillar"):
+    with pytest.raises(CommandExecutionError, match="node003: found a node that the pillar lists"):
         runner.forget("node[005-006],node003")
     assert content(store) == before
 

@@ -40,7 +40,7 @@ def _address(word: str) -> tuple[str | None, str]:
     try:
         address = ipaddress.ip_address(word.partition("%")[0])
     except ValueError:
-        return None, f"found {shown(word)} in the place of an address; give an address and a name"
+        return None, f"found {shown(word)} instead of an address; give an address and a name"
     if address.version != 4:
         return None, "an address of IPv6"
     if address.is_loopback:

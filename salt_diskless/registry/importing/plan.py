@@ -135,7 +135,7 @@ def _node(
         raise DisklessError(f"found {shown(entry.name)}; {right}")
     address = entry.ip or (old.ip if old else None)
     if address is None:
-        raise DisklessError(f"{entry.name}: found no address; give the file that has it as well")
+        raise DisklessError(f"{entry.name}: found no address; give the file that has it, too")
     ip = address_of(address, "ip")
     settings = checked(entry.settings)
     if "bmc" in settings:

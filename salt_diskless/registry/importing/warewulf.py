@@ -125,7 +125,7 @@ def _node(name: str, line: int, layers: list[Mapping[str, Any]]) -> Found:
             name, line, ip=address or None, skip="disabled in Warewulf", notes=tuple(notes)
         )
     if hardware and no_ethernet(hardware):
-        why = f"the primary network device {primary} has no Ethernet address; a node boots by that"
+        why = f"the primary network device {primary} has no Ethernet address, by which a node boots"
         return Found(name, line, ip=address or None, skip=why, notes=tuple(notes))
     return Found(
         name=name,
@@ -208,9 +208,10 @@ def _primary(
     cards = sorted(name for name in devices if _is_card(devices[name]))
     # Warewulf itself takes the first one by its name.
     chosen = next(iter(cards or sorted(devices)), "")
-    why = f"primary network {gone} is none of its devices" if gone else ""
+    why = f"the node has no device of the name of its primary network, {gone}" if gone else ""
     if len(cards) > 1:
-        why = f"{why or 'no primary network is given'}: {chosen} of {', '.join(cards)} is taken"
+        why = why or "no primary network is given"
+        why += f": the import takes {chosen} of {', '.join(cards)}"
     return chosen, [why] if why else []
 
 
