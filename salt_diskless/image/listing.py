@@ -13,13 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from salt_diskless.files.beneath import Found, Tree
-from salt_diskless.regex import lazy_regex
+from salt_diskless.image.notes import printable
 
 #: So many bytes of two files are compared at a time.
 _BLOCK = 1 << 18
 _CAPABILITY = "security.capability"
-#: Control characters, the backslash, and bytes that are no UTF-8 (as ``surrogateescape`` has them).
-_ODD = lazy_regex("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +87,9 @@ def differences(old: str, new: str) -> dict[str, list[str]]:
 
 
 def shown(path: bytes) -> str:
-    """Return a path for people and programs: what is no printable character is escaped."""
+    """Return a path for people and programs: backslashes and unprintable characters are escaped."""
     text = path.decode(errors="surrogateescape") or "/"
-    return _ODD.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", text)
+    return printable(text.replace("\\", "\\x5c"))
 
 
 def _walk(tree: str) -> Iterator[Found]:

@@ -60,6 +60,21 @@ def public(package) -> list[tuple[str, list[inspect.Parameter]]]:
     return found
 
 
+def calls(parameters, values):
+    """Yield the arguments of calls that change nothing, in each of which one parameter has one of
+    the values: the parameter's name, the value, and all arguments."""
+    required = {p.name: "tiny" for p in parameters if p.default is p.empty}
+    if "test" in {p.name for p in parameters}:
+        required.setdefault("test", True)
+    for parameter in parameters:
+        for value in values:
+            if parameter.name in _HARMLESS_ONLY and isinstance(value, bool):
+                continue
+            if parameter.name == "test" and value is False:
+                continue
+            yield parameter.name, value, {**required, parameter.name: value}
+
+
 @pytest.fixture
 def call(salt_call, pillar):
     return salt_call(pillar)
@@ -67,20 +82,11 @@ def call(salt_call, pillar):
 
 @pytest.mark.parametrize(("name", "parameters"), public(modules), ids=lambda one: str(one)[:40])
 def test_any_argument_is_taken_or_refused_in_words(call, name, parameters):
-    required = {p.name: "tiny" for p in parameters if p.default is p.empty}
-    for parameter in parameters:
-        for value in WRONG:
-            if parameter.name in _HARMLESS_ONLY and isinstance(value, bool):
-                continue
-            if parameter.name == "test" and value is False:
-                continue
-            given = {**required, parameter.name: value}
-            if "test" in {p.name for p in parameters}:
-                given.setdefault("test", True)
-            try:
-                call.modules[name](**given)
-            except (CommandExecutionError, SaltInvocationError) as err:
-                assert str(err) and len(str(err)) < 3000 and "Traceback" not in str(err)
+    for _, _, given in calls(parameters, WRONG):
+        try:
+            call.modules[name](**given)
+        except (CommandExecutionError, SaltInvocationError) as err:
+            assert str(err) and len(str(err)) < 3000 and "Traceback" not in str(err)
 
 
 @pytest.mark.parametrize(("name", "parameters"), public(states), ids=lambda one: str(one)[:40])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
-import signal
 import socket
 import stat
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tests.functional.test_hostile_root import (
     link_out,
     move_out,
     server,
+    time_limit,
     untouched,
     use,
 )
@@ -38,15 +38,8 @@ KINDS = ("pipe", "device", "socket", "loop", "itself")
 @pytest.fixture(autouse=True)
 def ends() -> Iterator[None]:
     """A test that hangs fails."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError("it waits for what the golden root has")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(240)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with time_limit(240):
+        yield
 
 
 def put(kind: str, path: pathlib.Path) -> None:

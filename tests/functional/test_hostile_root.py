@@ -3,10 +3,13 @@ of an image refuses it in words or makes a right version, and the server's files
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -43,6 +46,22 @@ FILES = (
     *("usr/share/initramfs-tools/hooks/diskless", "var/lib/dbus/machine-id"),
     *("var/lib/systemd/random-seed", "var/log/messages", "var/lib/rpm/rpmdb.sqlite"),
 )
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in the body when it takes longer, as when it waits at a pipe."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it takes longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def untouched(directory: pathlib.Path) -> dict[str, tuple]:

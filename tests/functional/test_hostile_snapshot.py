@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import signal
 import socket
 import stat
 import threading
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from salt_diskless.disk import exchange
-from tests.functional.test_hostile_root import untouched
+from tests.functional.test_hostile_root import time_limit, untouched
 
 pytestmark = pytest.mark.any_salt
 
@@ -29,15 +28,8 @@ KINDS = ("absolute", "relative", "chained", "dangling", "pipe", "device", "socke
 @pytest.fixture(autouse=True)
 def ends() -> Iterator[None]:
     """A test that hangs fails."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError("it waits for what a node put into its snapshot")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with time_limit(60):
+        yield
 
 
 @pytest.fixture

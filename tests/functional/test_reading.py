@@ -104,9 +104,8 @@ def test_it_answers_without_a_right_pillar(salt_call, name, pillar_name):
         assert name == "diskless.problem" or list(headings(answer)) == []
 
 
-@pytest.mark.parametrize("name", READING)
-def test_it_answers_before_the_first_run(salt_call, pillar, name):
-    call = salt_call(pillar)
+def check_answer(call, name):
+    """Check that a function answers without empty headings, or refuses with no word of changes."""
     arguments = [*_ARGUMENTS.get(name, ()), *(["x"] if name == "diskless_image.diff" else [])]
     try:
         answer = call.modules[name](*arguments)
@@ -114,18 +113,16 @@ def test_it_answers_before_the_first_run(salt_call, pillar, name):
         assert str(err) and "nothing was changed" not in str(err)
     else:
         assert name in _RECORDS or list(headings(answer)) == []
+
+
+@pytest.mark.parametrize("name", READING)
+def test_it_answers_before_the_first_run(salt_call, pillar, name):
+    check_answer(salt_call(pillar), name)
 
 
 @pytest.mark.parametrize("name", READING)
 def test_it_answers_without_nodes(salt_call, served, name):
-    call = salt_call({**served, "nodes": {}})
-    arguments = [*_ARGUMENTS.get(name, ()), *(["x"] if name == "diskless_image.diff" else [])]
-    try:
-        answer = call.modules[name](*arguments)
-    except CommandExecutionError as err:
-        assert str(err) and "nothing was changed" not in str(err)
-    else:
-        assert name in _RECORDS or list(headings(answer)) == []
+    check_answer(salt_call({**served, "nodes": {}}), name)
 
 
 def test_status_answers_when_no_service_runs(salt_call, served):

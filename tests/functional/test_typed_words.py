@@ -10,26 +10,14 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 from salt.utils.args import yamlify_arg
 
 from salt_diskless import modules, states
-from tests.functional.test_arguments import _HARMLESS_ONLY, public
+from tests.functional.test_arguments import _HARMLESS_ONLY, calls, public
 
 WORDS = [
     *("2020", "1e3", "007", "0x10", "0o17", "yes", "no", "on", "off", "null", "~", "None", "true"),
     *("[a,b]", "[1,2]", "[]", "{a: b}", "{}", "2020-01-01", "1:30", "5254.00", "525400110002"),
     *("52:54:00:11:00:02", "20261128T101500", "1_000", ".inf", "nan", "-1", "=", "- a", "a: b"),
-    *(
-        "!!python/name:os.system",
-        "&a",
-        "*a",
-        "@x",
-        "''",
-        '""',
-        " ",
-        "#",
-        "[",
-        "{",
-        "1.2.3.4",
-        "1e999",
-    ),
+    *("!!python/name:os.system", "&a", "*a", "@x", "''", '""', " ", "#", "[", "{", "1.2.3.4"),
+    "1e999",
 ]
 #: Where, found what; what is right.
 PARTS = re.compile(r"^.+: found .+; .+", re.DOTALL)
@@ -47,23 +35,13 @@ def call(salt_call, pillar):
 
 @pytest.mark.parametrize(("name", "parameters"), public(modules), ids=lambda one: str(one)[:40])
 def test_a_typed_word_is_taken_or_refused_in_three_parts(call, name, parameters):
-    required = {p.name: "tiny" for p in parameters if p.default is p.empty}
     wrong = []
-    for parameter in parameters:
-        for word in WORDS:
-            value = yamlify_arg(word)
-            if parameter.name in _HARMLESS_ONLY and isinstance(value, bool):
-                continue
-            if parameter.name == "test" and value is False:
-                continue
-            given = {**required, parameter.name: value}
-            if "test" in {p.name for p in parameters}:
-                given.setdefault("test", True)
-            try:
-                call.modules[name](**given)
-            except (CommandExecutionError, SaltInvocationError) as err:
-                if not in_three_parts(err):
-                    wrong.append((parameter.name, word, str(err)[:200]))
+    for parameter, value, given in calls(parameters, [yamlify_arg(word) for word in WORDS]):
+        try:
+            call.modules[name](**given)
+        except (CommandExecutionError, SaltInvocationError) as err:
+            if not in_three_parts(err):
+                wrong.append((parameter, value, str(err)[:200]))
     assert not wrong, wrong
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from salt_diskless.cluster import parse, schema
+from salt_diskless.cluster import ClusterError, parse, schema
 from tests.conftest import CHECKOUT
 
 TEXT = (CHECKOUT / "pillar.example").read_text()
@@ -43,6 +43,7 @@ def test_it_is_a_cluster_with_each_optional_key_in_use():
         schema.NodeIn,
         schema.EntryIn,
         schema.SwapIn,
+        schema.TimeoutIn,
         schema.LookupIn,
         schema.RegistryIn,
         schema.RuleIn,
@@ -51,3 +52,11 @@ def test_it_is_a_cluster_with_each_optional_key_in_use():
 def test_every_key_is_in_it(model):
     missing = [key for key in model.model_fields if not re.search(rf"\b{key}:", TEXT)]
     assert missing == []
+
+
+def test_every_key_at_the_top_is_in_it():
+    with pytest.raises(ClusterError) as error:
+        parse({"nosuch_key": 1})
+    keys = error.value.problems[0].right.removeprefix("give one of ").split(", ")
+    assert "adopt" in keys
+    assert [key for key in keys if not re.search(rf"\b{key}:", TEXT)] == []
