@@ -27,6 +27,7 @@ from salt_diskless.services import (
     runs,
     surroundings,
     tftp,
+    units,
 )
 from salt_diskless.state import originals
 
@@ -238,7 +239,7 @@ def restart(service: str, test: bool = False) -> dict[str, Any]:
     """
     Restart a service of this boot server if it runs with an older configuration than the one on the
     disk, and return the changes. Nothing is written for it meanwhile, by any run. It is an error
-    when the service does not run then.
+    when the service does not run then. dhcpd and the TFTP daemon are enabled, too.
 
     service
         Its name, as ``diskless.platform`` has it.
@@ -256,6 +257,8 @@ def restart(service: str, test: bool = False) -> dict[str, Any]:
     if service not in known:
         raise DisklessError(f"service: found {shown(service)}; give one of {', '.join(known)}")
     with nodes.alone(test):
+        if not test and service != names.mountd_service:
+            units.enable(service)
         if not restarts.is_pending(service):
             if not test:
                 restarts.require_running(service)

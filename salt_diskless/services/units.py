@@ -35,3 +35,12 @@ def reload(written: Iterable[str]) -> None:
 def restart_policy(daemon: str) -> bytes:
     """Return a drop-in (systemd.unit(5)) that has systemd start a daemon until it runs."""
     return (header(f"{daemon} starts when its address is there") + _RESTART).encode()
+
+
+def enable(service: str) -> None:
+    """Have systemd start a service at boot where it is disabled. Salt's ``service.enable`` calls
+    ``update-rc.d NAME defaults`` for an init script, which leaves a disabled one disabled."""
+    with contextlib.suppress(CommandFailed):  # systemd does not run here.
+        shown = run(["systemctl", "is-enabled", "--", service], ok=range(256)).stdout.split()
+        if shown[-1:] == ["disabled"]:
+            run(["systemctl", "enable", "--", service])

@@ -200,6 +200,15 @@ def test_a_clean_names_the_services_that_it_stopped(salt_call, pillar, machine):
         assert {name: services.get(name) for name in expected} == expected
 
 
+def test_an_apply_enables_a_daemon_that_was_disabled(salt_call, pillar, machine, testmode):
+    call = salt_call(pillar, test=testmode)
+    (machine / "systemctl.is-enabled").write_text("disabled")
+    (machine / "systemctl.show").write_text("ActiveState=active\n")
+    call.states["diskless.current"]("tftpd-hpa")
+    log = machine / "systemctl.log"
+    assert ("\nenable -- tftpd-hpa" in (log.read_text() if log.exists() else "")) is not testmode
+
+
 def test_a_clean_that_kept_a_file_leaves_services_alone_later(salt_call, pillar, adopted, machine):
     apply(salt_call(pillar))
     pathlib.Path(pillar["lookup"]["tftp_defaults"]).write_text("MINE=1\n")
