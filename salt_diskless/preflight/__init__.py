@@ -18,6 +18,7 @@ from salt_diskless.preflight import (
     foreign_files,
     interfaces,
     names,
+    nfs_root,
     nfs_settings,
     paths,
     tftp_root,
@@ -27,7 +28,7 @@ from salt_diskless.preflight import (
 #: The modules that are asked, in the order of the message.
 _MODULES = (
     *(interfaces, names, paths, filesystems, foreign_files),
-    *(tftp_root, nfs_settings, daemons),
+    *(tftp_root, nfs_settings, nfs_root, daemons),
 )
 
 

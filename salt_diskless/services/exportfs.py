@@ -105,17 +105,23 @@ def _is_own(text: str, exports_file: str, paths: Collection[str]) -> bool:
 
 def files_of(paths: Collection[str], exports_file: str) -> dict[str, str]:
     """Return those of these directories that another file exports too, each with that file."""
-    found: dict[str, str] = {}
+    return {path: file for file, path, _ in lines_of_others(exports_file) if path in paths}
+
+
+def lines_of_others(exports_file: str) -> Iterator[tuple[str, str, str]]:
+    """Yield each line of all files that exportfs reads, but the project's own: the file, the
+    directory, and the text with its clients and options."""
     for pattern in _FILES:
         for file in sorted(glob.glob(pattern)):
             if file != exports_file:
-                found |= {path: file for path in _exported_by(file) if path in paths}
-    return found
+                for path, rest in _lines(file):
+                    yield file, path, rest
 
 
-def _exported_by(file: str) -> Iterator[str]:
-    """Yield the directories that a file exports."""
+def _lines(file: str) -> Iterator[tuple[str, str]]:
     try:
+        if not os.path.isfile(file):
+            return
         with open(file, encoding="utf-8", errors="surrogateescape") as stream:
             text = stream.read()
     except OSError:
@@ -125,4 +131,4 @@ def _exported_by(file: str) -> Iterator[str]:
         if match is not None:
             path = _ESCAPE.sub(lambda code: chr(int(code[1], 8)), match[1] or match[2])
             # exportfs takes the real path (realpath(3)).
-            yield os.path.realpath(path)
+            yield os.path.realpath(path), line[match.end() :].partition("#")[0]
