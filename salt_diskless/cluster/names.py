@@ -67,6 +67,8 @@ def given(value: object) -> list[str]:
 
     Raises ``ValueError`` with what would be right.
     """
+    if value in ([], (), ""):
+        raise ValueError("give a node set, like node[005-128], or a list of names: at least one")
     if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
         return [*value]
     if not isinstance(value, str):

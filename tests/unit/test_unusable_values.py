@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from salt_diskless.cluster import ClusterError, parse
+from salt_diskless.cluster.names import given
 from salt_diskless.cluster.paths import pattern_reason
 
 from . import registry
@@ -174,3 +175,9 @@ def test_a_file_to_adopt_has_an_absolute_path(path):
     pillar = {**registry.PILLAR, "adopt": [path]}
     with pytest.raises(ClusterError, match=r"diskless:adopt:0: found .*; give an absolute path"):
         parse(pillar)
+
+
+@pytest.mark.parametrize("names", [[], (), ""])
+def test_no_name_at_all_is_an_error(names):
+    with pytest.raises(ValueError, match="at least one"):
+        given(names)
