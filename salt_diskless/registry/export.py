@@ -3,13 +3,20 @@ reads."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
 
+from salt_diskless import tree
+from salt_diskless.cluster import DisklessError
+from salt_diskless.disk import REMEDIES, write_all
 from salt_diskless.registry.store import RegisteredNode
 from salt_diskless.tree import header
 
@@ -34,6 +41,51 @@ def pillar(nodes: Iterable[RegisteredNode]) -> dict[str, Any]:
     on are one node set."""
     runs = sorted(_runs(nodes), key=lambda run: _address(run[0]))
     return {_key(run): _settings(run) for run in runs}
+
+
+def write(path: str, content: bytes) -> None:
+    """Make a file what it is to be, in one rename; remove what a killed export left beside it.
+
+    Raises :class:`DisklessError` for a file that the project did not write, and when it cannot be
+    written.
+    """
+    new = path + tree.UNFINISHED
+    try:
+        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):  # A file system without locks.
+                fcntl.flock(directory, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(new)
+            if tree.compare({path: content}):
+                _replace(path, new, content)
+        finally:
+            os.close(directory)
+    except OSError as err:
+        remedy = REMEDIES.get(err.errno or 0, "give a path that the master may write")
+        raise DisklessError(
+            f"{path}: cannot be written: {err.strerror}; it is as it was ({remedy} and run the "
+            "command again)"
+        ) from err
+
+
+def _replace(path: str, new: str, content: bytes) -> None:
+    """Write ``new`` with the mode and the owner of ``path``, and rename it over ``path``."""
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            before = os.lstat(path)
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+        write_all(descriptor, content)
+        os.fsync(descriptor)
+        os.rename(new, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def text(nodes: Iterable[RegisteredNode]) -> str:

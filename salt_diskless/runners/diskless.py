@@ -15,11 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import salt.utils.args
-import salt.utils.atomicfile
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
 
-from salt_diskless import adapter, tree
+from salt_diskless import adapter
 from salt_diskless.adapter import keys, master_ids, minions, pillars
 from salt_diskless.cluster import ClusterError, DisklessError
 from salt_diskless.cluster.errors import shown
@@ -546,10 +545,7 @@ def export_(path: str | None = None) -> str:
     if path is None:
         return text
     (path,) = _paths(path)
-    content = text.encode()
-    if tree.compare({path: content}):
-        with salt.utils.atomicfile.atomic_open(path, "wb") as stream:
-            stream.write(content)
+    export.write(path, text.encode())
     return path
 
 

@@ -27,6 +27,8 @@ CHANGES = frozenset(
     | {"os.chown", "os.setxattr", "os.removexattr", "os.truncate", "os.utime", "os.mkfifo"}
     | {"os.mknod", "os.posix_spawn", "os.fork", "subprocess.Popen", "sqlite3.connect"}
 )
+#: The exit code of a call that was interrupted.
+_INTERRUPTED = 130
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 #: Where the project keeps something beside the test's own directory.
@@ -38,9 +40,13 @@ _NEW_EACH_TIME = re.compile(
 )
 
 
-def killed_at(number: int, call: Callable[[], object]) -> bool:
+def killed_at(number: int, call: Callable[[], object], *, interrupted: bool = False) -> bool:
     """Do something in a process that is killed right before its change of that number, or, where
-    that is a write(2), in the middle of it; tell whether it was killed."""
+    that is a write(2), in the middle of it; tell whether it was killed.
+
+    interrupted
+        Whether it gets a KeyboardInterrupt (Ctrl-C) instead of SIGKILL.
+    """
     pid = os.fork()
     if pid == 0:
         left = number
@@ -51,6 +57,8 @@ def killed_at(number: int, call: Callable[[], object]) -> bool:
             return left == 0
 
         def die() -> None:
+            if interrupted:
+                raise KeyboardInterrupt
             os.kill(os.getpid(), signal.SIGKILL)
 
         def step(event: str, arguments: tuple) -> None:
@@ -76,10 +84,12 @@ def killed_at(number: int, call: Callable[[], object]) -> bool:
             sys.addaudithook(step)
             call()
             code = 0
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
         finally:
             os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert code in (0, -signal.SIGKILL)
+    assert code in (0, _INTERRUPTED if interrupted else -signal.SIGKILL)
     return code != 0
 
 
@@ -294,13 +304,14 @@ def failing(number: int, code: int, work: Callable[[], object], below: str) -> C
     """Return a call that does its work on a disk that fails from its change of that number on.
 
     code
-        ``errno.ENOSPC``, with which files can still be removed, or ``errno.EROFS``.
+        ``errno.ENOSPC`` or ``errno.EDQUOT``, with which files can still be removed, or
+        ``errno.EROFS``.
     below
         The directory that is on that disk.
     """
     frees = {"os.remove", "os.rmdir", "os.rename", "os.chmod", "os.chown", "os.utime"}
     changes = {event for event in CHANGES if event.startswith("os.")}
-    changes -= {"os.fork", "os.posix_spawn", *(frees if code == errno.ENOSPC else ())}
+    changes -= {"os.fork", "os.posix_spawn", *(() if code == errno.EROFS else frees)}
     count, is_on = 0, True
 
     def step(event: str, arguments: tuple) -> None:

@@ -9,11 +9,9 @@ import os
 import pathlib
 import re
 import subprocess
-import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
-from salt.exceptions import CommandExecutionError
 
 from tests.functional.killed import (
     PLACES,
@@ -26,7 +24,7 @@ from tests.functional.killed import (
     numbers,
 )
 from tests.functional.test_faults import wait_until_nobody_works_in
-from tests.functional.test_killed_whole import as_sorted, half_written
+from tests.functional.test_killed_whole import as_sorted, half_written, outcome
 from tests.functional.test_node import apply, served
 from tests.functional.test_root_modes import able
 
@@ -303,28 +301,6 @@ def test_a_program_killed_while_it_writes_leaves_nothing(
 @pytest.fixture
 def traced(tmp_path, monkeypatch) -> Traced:
     return Traced(tmp_path / "salt/traced", monkeypatch)
-
-
-def outcome(work: Callable[[], object]) -> str:
-    """Do something in a process of its own; return its error, or nothing. It may be killed."""
-    reads, writes = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        text = ""
-        try:
-            work()
-        except CommandExecutionError as err:
-            text = str(err)
-        except BaseException:
-            text = "Traceback " + traceback.format_exc()
-        finally:
-            os.write(writes, text.encode()[:60000])
-            os._exit(0)
-    os.close(writes)
-    with open(reads, encoding="utf-8", errors="replace") as stream:
-        text = stream.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return "killed" if code else text
 
 
 @each_step

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import pathlib
+import shutil
+import traceback
 from collections.abc import Callable
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from salt_diskless import tree
+from salt_diskless import command, tree
 from tests.functional.killed import (
     PLACES,
     Saved,
+    Traced,
     differences,
     each_step,
     everything,
@@ -64,12 +68,21 @@ CALLS: dict[str, tuple[bool, int, Callable]] = {
     "nfs clean": (False, 0, lambda call: call["diskless_nfs.clean"]()),
     "dhcpd clean": (False, 0, lambda call: call["diskless_dhcpd.clean"]()),
     "tftp clean": (False, 0, lambda call: call["diskless_tftp.clean"]()),
+    "clean": (False, 0, lambda call: call["diskless.clean"]()),
 }
 
 
 def another_call(call) -> None:
     """Do something that has nothing to do with what was killed."""
     call["diskless_node.reject"]("52:54:00:99:99:99")
+
+
+def between(name: str, call, places: list[str], number: int) -> None:
+    """Run another call after a kill, which removes what is half-written; not after a killed clean:
+    that call would have this machine be a boot server again."""
+    if name != "clean":
+        another_call(call)
+        assert half_written(places) == [], number
 
 
 def half_written(places: list[str]) -> list[str]:
@@ -89,9 +102,9 @@ def as_sorted(found: dict[str, tuple]) -> dict[str, tuple]:
     return found
 
 
-@each_step
-@pytest.mark.parametrize("name", CALLS)
-def test_a_killed_call_that_is_repeated_is_whole(salt_call, served, golden, tmp_path, name, step):
+def begun(salt_call, served, golden, tmp_path, name):
+    """Return a call of :data:`CALLS`, the modules, the directories as they are before it, and what
+    they are after it."""
     is_changed, states, work = CALLS[name]
     (golden / "etc/salt").mkdir()
     (golden / "etc/salt/minion").touch()
@@ -104,15 +117,109 @@ def test_a_killed_call_that_is_repeated_is_whole(salt_call, served, golden, tmp_
     before = Saved(places, tmp_path / "salt/saved")
     another_call(call)
     work(call)
-    whole = as_sorted(everything(places))
+    return work, call, places, before, as_sorted(everything(places))
+
+
+@each_step
+@pytest.mark.parametrize("name", CALLS)
+def test_a_killed_call_that_is_repeated_is_whole(salt_call, served, golden, tmp_path, name, step):
+    work, call, places, before, whole = begun(salt_call, served, golden, tmp_path, name)
     for number in numbers(step):
         before.put_back()
         killed = killed_at(number, lambda: work(call))
         if not killed:
             break
-        another_call(call)
-        assert half_written(places) == [], number
+        between(name, call, places, number)
         with contextlib.suppress(CommandExecutionError):  # It may have been done before the kill.
             work(call)
         assert differences(as_sorted(everything(places)), whole) == [], number
     assert number > 3 or step > 1
+
+
+@each_step
+@pytest.mark.parametrize("name", CALLS)
+def test_an_interrupted_call_that_is_repeated_is_whole(
+    salt_call, served, golden, tmp_path, name, step
+):
+    """Ctrl-C in place of SIGKILL: what is done at the end of each block is done, or begun."""
+    work, call, places, before, whole = begun(salt_call, served, golden, tmp_path, name)
+    for number in numbers(step):
+        before.put_back()
+        if not killed_at(number, lambda: work(call), interrupted=True):
+            break
+        between(name, call, places, number)
+        with contextlib.suppress(CommandExecutionError):
+            work(call)
+        assert differences(as_sorted(everything(places)), whole) == [], number
+    assert number > 3 or step > 1
+
+
+@pytest.mark.parametrize("with_caller", [True, False], ids=["both", "program"])
+@pytest.mark.parametrize("name", ["nfs", "nfs clean", "clean"])
+def test_an_exportfs_that_is_killed_leaves_nothing(
+    salt_call, served, golden, tmp_path, monkeypatch, name, with_caller
+):
+    """It is killed at its system calls, with who called it, and without."""
+    work, call, places, before, whole = begun(salt_call, served, golden, tmp_path, name)
+    traced = Traced(tmp_path / "salt/traced", monkeypatch)
+    for number in range(1, 60, 3):
+        before.put_back()
+        what = f"signal=KILL:when={number}"
+        with traced.program("exportfs", what, with_caller=with_caller) as done:
+            error = outcome(lambda: work(call))
+        if not done.exists():
+            break
+        assert "Traceback" not in error, (number, error)
+        between(name, call, places, number)
+        with contextlib.suppress(CommandExecutionError):
+            work(call)
+        assert differences(as_sorted(everything(places)), whole) == [], (number, error)
+    assert 3 < number < 58
+
+
+@pytest.mark.parametrize("with_caller", [True, False], ids=["both", "program"])
+@pytest.mark.parametrize("name", ["add", "remove"])
+def test_a_killed_flush_of_exports_is_made_by_the_next_call(
+    salt_call, served, golden, tmp_path, monkeypatch, name, with_caller
+):
+    """The table has its new lines by then; only the kernel does not know."""
+    work, call, places, before, whole = begun(salt_call, served, golden, tmp_path, name)
+    before.put_back()
+    programs = tmp_path / "salt/programs"
+    programs.mkdir()
+    monkeypatch.setattr(command, "_PATH", f"{programs}:{command._PATH}")
+    script = programs / "exportfs"
+    script.write_text(f"#!/bin/sh\nkill -9 {'$PPID' if with_caller else ''} $$\n")
+    script.chmod(0o755)
+    error = outcome(lambda: work(call))
+    assert error == "killed" if with_caller else "exportfs" in error, error
+    log = programs / "log"
+    script.write_text(f'#!/bin/sh\necho "$@" >>{log}\nexec {shutil.which("exportfs")} "$@"\n')
+    another_call(call)
+    with contextlib.suppress(CommandExecutionError):
+        work(call)
+    # Reading all again has the kernel forget what it knows, too.
+    assert {*log.read_text().split()} & {"-f", "-r"}
+    assert differences(as_sorted(everything(places)), whole) == []
+
+
+def outcome(work: Callable[[], object]) -> str:
+    """Do something in a process of its own; return its error, or nothing. It may be killed."""
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        text = ""
+        try:
+            work()
+        except CommandExecutionError as err:
+            text = str(err)
+        except BaseException:
+            text = "Traceback " + traceback.format_exc()
+        finally:
+            os.write(writes, text.encode()[:60000])
+            os._exit(0)
+    os.close(writes)
+    with open(reads, encoding="utf-8", errors="replace") as stream:
+        text = stream.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return "killed" if code else text
