@@ -21,7 +21,8 @@ class _Lazy:
 
 
 def lazy_regex(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
-    """Return a regular expression that is compiled when it is first used. A job loads all modules
-    and needs few of their expressions, and to compile all of them takes 10 ms
+    """Return a regular expression that is compiled when it is first used: for those that few jobs
+    need. What each job needs is compiled when its module is loaded, since a minion's jobs are
+    copies of a process that has loaded it (tests/bench/node.py); to compile all of them takes 10 ms
     (tests/bench/apply.py)."""
     return cast("re.Pattern[AnyStr]", _Lazy(text, flags))

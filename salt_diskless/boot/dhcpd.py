@@ -12,7 +12,6 @@ from salt_diskless.boot.ordered import part_of, place, spliced
 from salt_diskless.boot.pxelinux import LOADER
 from salt_diskless.boot.template import template
 from salt_diskless.cluster import Network, Node, Site
-from salt_diskless.regex import lazy_regex
 from salt_diskless.tree import header
 
 #: The name of the key that may change the running dhcpd, and the port that dhcpd listens on for who
@@ -24,7 +23,7 @@ OMAPI_PORT = 7911
 _NAME, _MAC, _ADDRESS = "\0name\0", "\0mac\0", "\0address\0"
 
 #: A host as the project writes it.
-_HOST = lazy_regex(
+_HOST = re.compile(
     rb"\nhost (?P<name>\S+) \{\n  hardware ethernet (?P<mac>\S+);\n  fixed-address (?P<ip>\S+);\n"
     rb'  option host-name "\S+";\n(?:  option nis-domain "(?P<nis>\S+)";\n)?\}\n'
 )

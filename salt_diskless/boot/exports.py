@@ -11,7 +11,6 @@ from netaddr import IPAddress, IPNetwork, iprange_to_cidrs
 
 from salt_diskless.boot.ordered import place, spliced
 from salt_diskless.cluster import Image, Node, Site
-from salt_diskless.regex import lazy_regex
 from salt_diskless.tree import header
 
 #: First and last address.
@@ -40,7 +39,7 @@ class Export(NamedTuple):
 
 
 #: A line of a file of exports, as the project writes it.
-_LINE = lazy_regex(rb"^(?P<path>\S+) (?P<ip>[0-9./]+)\((?P<options>\S*)\)\n", re.MULTILINE)
+_LINE = re.compile(rb"^(?P<path>\S+) (?P<ip>[0-9./]+)\((?P<options>\S*)\)\n", re.MULTILINE)
 
 
 def exports(site: Site, leaving: Container[str] = ()) -> Iterator[Export]:

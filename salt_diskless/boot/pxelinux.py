@@ -5,6 +5,7 @@ Formats: syslinux(1), the syslinux wiki's "PXELINUX" (names of the files) and "C
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from netaddr import IPAddress
@@ -14,7 +15,6 @@ from salt_diskless.boot.kernel_line import DIRECTORY
 from salt_diskless.boot.roots import Roots
 from salt_diskless.boot.template import template
 from salt_diskless.cluster import DisklessError, Node, Settings, Site
-from salt_diskless.regex import lazy_regex
 from salt_diskless.tree import header
 
 LOADER = f"{DIRECTORY}/pxelinux.0"
@@ -29,7 +29,7 @@ REGISTERED, REJECTED = "registered", "rejected"
 #: Stand for what is each node's own; no checked value has these characters.
 _NAME, _MAC, _ADDRESS = kernel_line.NAME, "\0mac\0", "\0address\0"
 
-_SERIAL = lazy_regex(r"ttyS([0-9]),([0-9]+)")
+_SERIAL = re.compile(r"ttyS([0-9]),([0-9]+)")
 
 
 def hex_name(address: IPAddress) -> str:

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 
 from salt_diskless.cluster.errors import DisklessError, shown
 from salt_diskless.files.shell_statements import ASSIGNMENT, Statement, Word, statements
-from salt_diskless.regex import lazy_regex
 
-_SAFE = lazy_regex(r"[A-Za-z0-9 ._+,:=/@%-]*")
-_PLAIN_LINE = lazy_regex(
+_SAFE = re.compile(r"[A-Za-z0-9 ._+,:=/@%-]*")
+_PLAIN_LINE = re.compile(
     r"[ \t]*(#.*|[A-Za-z_][A-Za-z0-9_]*="
     r"(\"[^\"\\$`]*\"|'[^']*'|[A-Za-z0-9._+,:=/@%-]*)[ \t]*(#.*)?)?\r?"
 )
-_NAME = lazy_regex(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Expansions that assign: ``${NAME:=value}``, and arithmetic such as ``$((NAME += 1))``.
-_ASSIGNING = lazy_regex(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?=")
+_ASSIGNING = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?=")
 _ARITHMETIC = ("$((", "$[")
 
 #: POSIX's special built-in utilities: assignments before them stay in some shells.

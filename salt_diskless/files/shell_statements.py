@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from salt_diskless.cluster.errors import DisklessError
-from salt_diskless.regex import lazy_regex
 
-ASSIGNMENT = lazy_regex(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
-_BLANK = lazy_regex(r"(?:[ \t]|\\\n)+")
-_COMMENT = lazy_regex(r"#[^\n]*")
-_OPERATOR = lazy_regex(r"&&|\|\||;;&?|;&|<<-?|>>|<&|>&|<>|>\||[\n;&|()<>]")
-_PLAIN = lazy_regex(r"[^ \t\n'\"\\$`;&|()<>]+")
-_VARIABLE = lazy_regex(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
+_BLANK = re.compile(r"(?:[ \t]|\\\n)+")
+_COMMENT = re.compile(r"#[^\n]*")
+_OPERATOR = re.compile(r"&&|\|\||;;&?|;&|<<-?|>>|<&|>&|<>|>\||[\n;&|()<>]")
+_PLAIN = re.compile(r"[^ \t\n'\"\\$`;&|()<>]+")
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 _OPENERS = frozenset({"if", "case", "for", "while", "until", "select", "{"})
 _CLOSERS = frozenset({"fi", "esac", "done", "}"})

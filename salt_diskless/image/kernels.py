@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from salt_diskless.files.beneath import Tree
-from salt_diskless.regex import lazy_regex
 
 #: Where a kernel's modules are, in a directory of its release's name.
 MODULES = ("/lib/modules", "/usr/lib/modules")
@@ -22,7 +21,7 @@ APART = [
 
 #: Words of a release that do not name a flavour: architectures, distributions and their rebuilds,
 #: release candidates, and what distributions call their ordinary kernel.
-_NO_FLAVOUR = lazy_regex(
+_NO_FLAVOUR = re.compile(
     r"|x86|x64|amd64|arm64|armhf|armmp|aarch64|armv[0-9]+l?|i[3-6]86|[3-6]86|powerpc64le|ppc64le|ppc64el|s390x"
     r"|riscv64|loongarch64|el[0-9]+(?:uek)?|fc[0-9]+|deb[0-9]+u?[0-9]*|bpo[0-9]*|ubuntu[0-9]*|lp[0-9]+"
     r"|amzn[0-9]+|mga[0-9]+|arch[0-9]*|uek|rc[0-9]*|r[0-9]+|g[0-9a-f]{7,}|[0-9]{8}git[0-9a-f]+"

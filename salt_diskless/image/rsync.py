@@ -14,7 +14,6 @@ from salt_diskless.command import CommandFailed, run
 from salt_diskless.image import identity, rsync_reasons
 from salt_diskless.image.progress import Progress, parse, sent
 from salt_diskless.image.sources import RsyncSource
-from salt_diskless.regex import lazy_regex
 
 #: Seconds between two reports of progress.
 REPORTS = 0.5
@@ -34,11 +33,11 @@ _COMMON = (
 
 #: A line of what differs (rsync(1), --itemize-changes, and the format below): what happens, to a
 #: file or another type, its size, its name. The root itself is no difference.
-_ITEM = lazy_regex(r"([<>ch.*])(\S)(\S*) +(\d+) (?!\./$)(.+)", re.DOTALL)
+_ITEM = re.compile(r"([<>ch.*])(\S)(\S*) +(\d+) (?!\./$)(.+)", re.DOTALL)
 #: How it names a mount point (rsync(1), --info=mount).
-_MOUNT = lazy_regex(r"\[\w+\] skipping mount-point dir (.+)")
+_MOUNT = re.compile(r"\[\w+\] skipping mount-point dir (.+)")
 #: How rsync shows a byte that cannot be printed (rsync(1), --8-bit-output).
-_ESCAPED = lazy_regex(rb"\\#([0-7]{3})")
+_ESCAPED = re.compile(rb"\\#([0-7]{3})")
 #: What files are rounded up to on most file systems.
 _BLOCK = 4096
 

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,14 +24,13 @@ from salt_diskless.cluster import DisklessError, Image, Site
 from salt_diskless.cluster.errors import shown
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.disk import REMEDIES
-from salt_diskless.regex import lazy_regex
 
 #: The end of the file with a version's packages.
 _OF_PACKAGES = ".packages.json"
 #: The last second of the year 9999: names of versions have four digits for the year.
 _LAST_SECOND = 253402300799
 
-NAME = lazy_regex(r"[0-9]{8}T[0-9]{6}(?:-[0-9]+)?")
+NAME = re.compile(r"[0-9]{8}T[0-9]{6}(?:-[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)

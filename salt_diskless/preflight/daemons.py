@@ -8,7 +8,7 @@ import functools
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from salt_diskless.boot import dhcpd as dhcpd_text
 from salt_diskless.cluster.errors import Problem
@@ -71,7 +71,10 @@ def _drop_ins(own: str, site: Site) -> Iterator[Problem]:
 
 def _sockets(site: Site) -> Iterator[Problem]:
     """Yield a problem for each program that answers nodes in place of the project's daemons."""
-    sockets = _listening(_inodes())
+    inodes = _inodes()
+    if _are_own(inodes):
+        return
+    sockets = _listening(frozenset(inodes))
     interfaces = dhcpd_text.interfaces(site)
     addresses = {str(address) for address in site.server.addresses}
     seen: set[tuple[int, str]] = set()
@@ -94,22 +97,44 @@ def _sockets(site: Site) -> Iterator[Problem]:
         )
 
 
-def _inodes() -> frozenset[str]:
-    """Return the inodes of the sockets on the ports of the boot services (/proc/net/udp)."""
-    inodes = set()
+def _inodes() -> dict[str, int]:
+    """Return the inodes of the sockets on the ports of the boot services, each with its port
+    (/proc/net/udp)."""
+    inodes = {}
     for path in ("/proc/net/udp", "/proc/net/udp6"):
         with contextlib.suppress(OSError), open(path, encoding="ascii") as stream:
             for line in stream:
                 fields = line.split()
-                if fields[1].endswith(tuple(f":{port:04X}" for port in _OWN)):
-                    inodes.add(fields[9])
-    return frozenset(inodes)
+                for port in _OWN:
+                    if fields[1].endswith(f":{port:04X}"):
+                        inodes[fields[9]] = port
+    return inodes
+
+
+def _are_own(inodes: Mapping[str, int]) -> bool:
+    """Return True if each of these sockets is of a program that the project runs there. It takes a
+    fraction of the time of ss(8), which looks at all files of all processes."""
+    others = dict(inodes)
+    for process in os.listdir("/proc"):
+        if not others or not process.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{process}/comm", encoding="utf-8", errors="replace") as stream:
+                name = stream.read().rstrip("\n")
+            if not any(name in programs for programs in _OWN.values()):
+                continue
+            for file in os.listdir(f"/proc/{process}/fd"):
+                with contextlib.suppress(OSError):
+                    inode = os.readlink(f"/proc/{process}/fd/{file}")[len("socket:[") : -1]
+                    if inode in others and name in _OWN[others[inode]]:
+                        del others[inode]
+    return not others
 
 
 @functools.lru_cache(maxsize=2)
-def _listening(inodes: frozenset[str]) -> str:
+def _listening(_numbers: frozenset[str]) -> str:
     """Return what ss(8) lists for these sockets: the SLS of one run ask many times."""
-    if not inodes or not installed("ss"):
+    if not installed("ss"):
         return ""
     try:
         return run(["ss", "-Hlunp", "( sport = :67 or sport = :69 )"], timeout=10).stdout

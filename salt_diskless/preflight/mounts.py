@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from salt_diskless.regex import lazy_regex
-
-_ESCAPED = lazy_regex(r"\\([0-7]{3})")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 MOUNTINFO = "/proc/self/mountinfo"
 
 

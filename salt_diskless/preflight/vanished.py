@@ -18,7 +18,6 @@ from salt_diskless.cluster.errors import Problem
 from salt_diskless.cluster.model import Cluster, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.platform import Platform
-from salt_diskless.regex import lazy_regex
 from salt_diskless.services import told
 
 _RIGHT = (
@@ -26,9 +25,9 @@ _RIGHT = (
     "that key again"
 )
 _T = TypeVar("_T")
-_HOST_NAME = lazy_regex(rb"^host (\S+) \{$", re.MULTILINE)
-_SNAPSHOT_NAME = lazy_regex(rb"/snapshot/([^\s/]+) ")
-_SNAPSHOT = lazy_regex(rb"^(/\S*)/snapshot/([^\s/]+) ", re.MULTILINE)
+_HOST_NAME = re.compile(rb"^host (\S+) \{$", re.MULTILINE)
+_SNAPSHOT_NAME = re.compile(rb"/snapshot/([^\s/]+) ")
+_SNAPSHOT = re.compile(rb"^(/\S*)/snapshot/([^\s/]+) ", re.MULTILINE)
 
 
 def problems(cluster: Cluster, site: Site, platform: Platform) -> Iterator[Problem]:

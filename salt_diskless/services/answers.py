@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 
 from salt_diskless import tree
@@ -12,9 +13,8 @@ from salt_diskless.boot import pxelinux
 from salt_diskless.cluster import Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.platform import Platform
-from salt_diskless.regex import lazy_regex
 
-_NAME = lazy_regex(r"01((?:-[0-9a-f]{2}){6})")
+_NAME = re.compile(r"01((?:-[0-9a-f]{2}){6})")
 
 
 def given(platform: Platform) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,6 @@ from salt_diskless.cluster import DisklessError, Node, Site
 from salt_diskless.cluster.ranges import fold
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
-from salt_diskless.regex import lazy_regex
 from salt_diskless.services import omapi, restarts, shell_settings, units
 from salt_diskless.state import originals
 
@@ -30,8 +29,8 @@ LEASE_FILES = (
     "/var/lib/dhcp/db/dhcpd.leases",
 )
 
-_LEASE = lazy_regex(r"^lease ([0-9.]+) \{\n((?:(?!\}$|lease ).*\n)*)\}$", re.MULTILINE)
-_LEASE_FIELD = lazy_regex(r"^[ \t]+(hardware ethernet|binding state|ends) (.+);$", re.MULTILINE)
+_LEASE = re.compile(r"^lease ([0-9.]+) \{\n((?:(?!\}$|lease ).*\n)*)\}$", re.MULTILINE)
+_LEASE_FIELD = re.compile(r"^[ \t]+(hardware ethernet|binding state|ends) (.+);$", re.MULTILINE)
 
 
 def files(site: Site, platform: Platform) -> dict[str, tree.Content]:

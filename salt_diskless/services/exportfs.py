@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from salt_diskless import tree
 from salt_diskless.command import run
-from salt_diskless.regex import lazy_regex
 
 #: The files that exportfs reads: exports(5), FILES.
 _FILES = ("/etc/exports", "/etc/exports.d/*.exports")
@@ -25,8 +25,8 @@ _HINTS = (
     *("Invalid IP address ", "Failed to resolve "),
 )
 #: The first word of a line: a path, in quotes where it has spaces; "\040" is an octal escape.
-_PATH = lazy_regex(r'\s*(?:"([^"]*)"|([^\s"#]+))')
-_ESCAPE = lazy_regex(r"\\([0-7]{3})")
+_PATH = re.compile(r'\s*(?:"([^"]*)"|([^\s"#]+))')
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,13 @@ from salt_diskless.cluster import DisklessError, Site
 from salt_diskless.cluster.ranges import fold, fold_addresses
 from salt_diskless.command import CommandFailed, run
 from salt_diskless.platform import Platform
-from salt_diskless.regex import lazy_regex
 from salt_diskless.services import exportfs
 from salt_diskless.state import originals
 
 #: exportfs's table of what is exported now: exportfs(8), FILES.
 TABLE = "/var/lib/nfs/etab"
 
-_TABLE_LINE = lazy_regex(r"^(\S+)\t([^\s(]+)\(([^)]*)\)", re.MULTILINE)
+_TABLE_LINE = re.compile(r"^(\S+)\t([^\s(]+)\(([^)]*)\)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

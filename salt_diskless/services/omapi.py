@@ -18,13 +18,12 @@ from salt_diskless import tree
 from salt_diskless.boot.dhcpd import OMAPI_KEY, OMAPI_PORT
 from salt_diskless.cluster import DisklessError
 from salt_diskless.command import run
-from salt_diskless.regex import lazy_regex
 
 _T = TypeVar("_T")
-_MAC = lazy_regex(r"^hardware-address = ([0-9a-f:]{17})$", re.MULTILINE)
-_SECRET = lazy_regex(r'^  secret "([A-Za-z0-9+/=]+)";$', re.MULTILINE)
+_MAC = re.compile(r"^hardware-address = ([0-9a-f:]{17})$", re.MULTILINE)
+_SECRET = re.compile(r'^  secret "([A-Za-z0-9+/=]+)";$', re.MULTILINE)
 #: A host of ours in dhcpd's lease file; what comes later about it is what holds.
-_KEPT = lazy_regex(
+_KEPT = re.compile(
     rb"^host (?P<node>[A-Za-z0-9.-]+)_(?P<hex>[0-9a-f]{12}) \{\n(?:  dynamic;\n)?"
     rb"(?:  (?P<deleted>deleted);|  hardware ethernet \S+;\n  fixed-address (?P<ip>[0-9.]+);)",
     re.MULTILINE,
