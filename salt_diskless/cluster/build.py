@@ -113,9 +113,9 @@ class _Build:
                 ]
             )
         for key in pillar:
-            known = (*_SECTIONS, _ALLOW, _ADOPT)
-            if key not in known:
-                self._add(f"{ROOT}:{part(key)}", "an unknown key", nearest(text(key), known))
+            accepted = (*_SECTIONS, _ALLOW, _ADOPT)
+            if key not in accepted:
+                self._add(f"{ROOT}:{part(key)}", "an unknown key", nearest(text(key), accepted))
         self.allow_no_nodes = pillar.get(_ALLOW, False)
         if not isinstance(self.allow_no_nodes, bool):
             self._add(f"{ROOT}:{_ALLOW}", shown(self.allow_no_nodes), "give true or false")
@@ -191,10 +191,12 @@ class _Build:
             yield name, Server(name, interfaces)
 
     def _networks(self, servers: Mapping[str, Server]) -> Iterator[tuple[str, Network]]:
-        known = [text(name) for name in self.raw["servers"]]
+        server_names = [text(name) for name in self.raw["servers"]]
         for name, net in self._each("networks", schema.NetworkIn).items():
             path = f"{ROOT}:networks:{part(name)}"
-            network = self._network(name, net, path, known, servers) if net is not None else None
+            network = (
+                self._network(name, net, path, server_names, servers) if net is not None else None
+            )
             if network is not None:
                 yield name, network
 
@@ -203,18 +205,18 @@ class _Build:
         name: str,
         net: schema.NetworkIn,
         path: str,
-        known: list[str],
+        server_names: list[str],
         servers: Mapping[str, Server],
     ) -> Network | None:
         server_name = net.server
         if server_name is None:
-            if len(known) != 1:
-                if known:
-                    self._add(f"{path}:server", "nothing", f"give one of {listed(known)}")
+            if len(server_names) != 1:
+                if server_names:
+                    self._add(f"{path}:server", "nothing", f"give one of {listed(server_names)}")
                 return None
-            server_name = known[0]
-        elif server_name not in known:
-            self._add(f"{path}:server", shown(server_name), nearest(server_name, known))
+            server_name = server_names[0]
+        elif server_name not in server_names:
+            self._add(f"{path}:server", shown(server_name), nearest(server_name, server_names))
             return None
         server = servers.get(server_name)
         if server is None or not server.interfaces:
@@ -508,15 +510,15 @@ class _Resolver:
             host_keys=tuple(sorted({*value("host_keys", defaults.HOST_KEYS)})),
         )
 
-    def _named(self, what: str, name: str | None, known: Mapping[str, Any], path: str) -> Any:
+    def _named(self, what: str, name: str | None, built: Mapping[str, Any], path: str) -> Any:
         written = self.build.raw[what + "s"]
         if name is None:
             self.build._add(
-                f"{path}:{what}", "nothing", f"name one here or in the profile: {listed(written)}"
+                f"{path}:{what}", "nothing", f"give one here or in the profile: {listed(written)}"
             )
         elif name not in written:
             self.build._add(f"{path}:{what}", shown(name), nearest(name, written))
-        return known.get(name) if name is not None else None
+        return built.get(name) if name is not None else None
 
 
 #: What a node says of itself alone: the rest is its profile's.

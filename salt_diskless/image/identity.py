@@ -111,12 +111,12 @@ def places(tree: str) -> frozenset[str]:
         "/etc/salt": ({MINION_ID, MINION_KEYS}, ("/usr/bin/salt-minion", "/etc/salt/minion")),
     }
     with Tree(tree) as root:
-        there = [
+        needed = [
             wanted
             for directory, (wanted, signs) in used.items()
             if _is_directory(root, directory) and any(root.status(sign) for sign in signs)
         ]
-        paths = frozenset(EMPTIED).union(*there)
+        paths = frozenset(EMPTIED).union(*needed)
         return frozenset(path for path in paths if not is_behind_link(root, path))
 
 

@@ -29,18 +29,18 @@ def left_out(image: Image, source: RsyncSource) -> Mapping[str, list[str]]:
         for name, kind in _KINDS.items()
     }
     wanted["scrub"] = list(image.scrub)
-    every = [pattern for listed in wanted.values() for pattern in listed]
-    there = _matching(source, every)
+    every = [pattern for of_kind in wanted.values() for pattern in of_kind]
+    matches = _matching(source, every)
     return {
         name: sorted(
             {
                 path
-                for pattern in listed
-                for path in there.get(pattern, ())
+                for pattern in of_kind
+                for path in matches.get(pattern, ())
                 if not any(patterns.matches(path, kept) for kept in image.keep)
             }
         )
-        for name, listed in wanted.items()
+        for name, of_kind in wanted.items()
     }
 
 

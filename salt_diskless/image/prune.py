@@ -37,9 +37,9 @@ def prune(image: Image, nodes: Iterable[Node], keep: int, *, test: bool = False)
     if keep < 1:
         raise DisklessError(f"keep: found {keep}; give how many of the newest versions stay")
     with contextlib.nullcontext() if test else changing(image):
-        there = [version.name for version in versions(image)]
-        reasons = _reasons(image, nodes, there[-keep:])
-        removed = tuple(name for name in there if name not in reasons)
+        names = [version.name for version in versions(image)]
+        reasons = _reasons(image, nodes, names[-keep:])
+        removed = tuple(name for name in names if name not in reasons)
         for name in () if test else removed:
             forget(image, name)
         if not test:
@@ -47,7 +47,7 @@ def prune(image: Image, nodes: Iterable[Node], keep: int, *, test: bool = False)
                 shutil.rmtree(f"{image.location}/versions/{name}")
             live.tidy(image)
             squashfs.tidy(image)
-    return Pruned(removed, {name: reasons[name] for name in there if name in reasons})
+    return Pruned(removed, {name: reasons[name] for name in names if name in reasons})
 
 
 def _reasons(image: Image, nodes: Iterable[Node], newest: Iterable[str]) -> dict[str, str]:
