@@ -194,12 +194,20 @@ each_step = pytest.mark.parametrize(
 #: What stands in for systemctl: one unit, a real dhcpd, with an invocation as systemd gives it.
 _SYSTEMCTL = """#!/bin/sh
 cd "{room}" || exit 1
+# It is killed where a test says so, and who called it, too.
+die() {{
+	[ -e "die-$1" ] || return 0
+	rm "die-$1"
+	kill -9 $PPID $$
+}}
 case $1 in
 show) cat invocation 2>/dev/null; echo;;
 is-active) [ -e pid ] && kill -0 "$(cat pid)" 2>/dev/null;;
 restart)
+	die before
 	[ ! -e pid ] || kill "$(cat pid)" 2>/dev/null
 	while [ -e pid ] && [ -e "/proc/$(cat pid)/exe" ]; do sleep 0.02; done
+	die stopped
 	cat /proc/sys/kernel/random/uuid >invocation
 	echo restart >>restarts
 	: >log
@@ -212,6 +220,7 @@ restart)
 		kill -0 "$(cat pid)" || exit 1
 		sleep 0.02
 	done
+	die started
 	# Somebody waits for a service that is slow to say that it has started.
 	while [ -e hold ]; do sleep 0.02; done;;
 esac

@@ -159,6 +159,23 @@ def test_a_pending_restart_outlives_a_kill_at_each_change(salt_call, served, sys
     assert number > 5
 
 
+@pytest.mark.parametrize("moment", ["before", "stopped", "started"])
+def test_a_restart_that_is_killed_is_made_by_the_next_run(salt_call, served, systemd, moment):
+    """systemctl and its caller are killed; the next run has dhcpd load what is on the disk."""
+    pillar = with_domain(served, "other.example")
+    apply(salt_call, pillar)
+    assert restarts.is_pending(SERVICE)
+    (systemd.room / f"die-{moment}").touch()
+    current = lambda: salt_call(pillar).states["diskless.current"](SERVICE)  # noqa: E731
+    assert not ended_well(in_a_process(current))
+    assert not (systemd.room / f"die-{moment}").exists()
+    assert current()["result"] is True
+    assert not restarts.is_pending(SERVICE)
+    systemd.systemctl("is-active", SERVICE)
+    assert b"other.example" in pathlib.Path(served["lookup"]["dhcp_config"]).read_bytes()
+    assert "outdated" not in str(apply(salt_call, pillar))
+
+
 @pytest.mark.parametrize("repair", ["the same", "another", "removal"])
 def test_a_killed_addition_that_is_repaired_needs_no_restart(
     salt_call, served, systemd, segment, tmp_path, repair
