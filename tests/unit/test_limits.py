@@ -16,7 +16,7 @@ from salt_diskless.cluster import ClusterError, DisklessError, parse
 from salt_diskless.cluster import names as node_names
 from salt_diskless.cluster.ranges import MOST_NODES, TooMany, count, expand, fold, terms
 from salt_diskless.power.bmcs import nodes_of
-from salt_diskless.registry import decide
+from salt_diskless.registry import announcement, decide
 from salt_diskless.registry.importing.only import only_of
 from salt_diskless.registry.listed import listed
 
@@ -389,3 +389,9 @@ def test_networks_that_overlap_are_named(howto):
     assert len(found) == 2
     assert found[0].startswith("diskless:networks:inner:subnet: found 10.8.226.0/24; it overlaps")
     assert found[1].startswith("diskless:networks:same:subnet: found 10.8.0.0/16; it overlaps")
+
+
+def test_an_event_of_too_many_fields_is_refused():
+    fields = {"mac": "52:54:00:00:00:01", **{f"field{number}": "x" for number in range(40)}}
+    with pytest.raises(DisklessError, match="found 41 fields; give 40 at most"):
+        announcement.of_event("salt-diskless/node/register", {"data": fields})
