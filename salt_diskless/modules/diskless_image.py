@@ -110,7 +110,7 @@ def sync(
     follows = live or (publish and loader and tftp.is_served(site, names))
     if follows and not test:
         # Also where nothing has changed: a killed call may have left the loader's files behind.
-        __salt__["diskless_tftp.apply"]()
+        __salt__["diskless_tftp.apply"](remove=False)
     return done
 
 
@@ -381,7 +381,7 @@ def freeze(name: str) -> dict[str, Any]:
     (image,) = _images(name)
     frozen = freezing(image, squashfs.wanted(adapter.site(__pillar__, __opts__), image))
     # Also where nothing has changed: a killed call may have left the loader's files behind.
-    __salt__["diskless_tftp.apply"]()
+    __salt__["diskless_tftp.apply"](remove=False)
     return _result(frozen, needs.roots_of(adapter.site(__pillar__, __opts__), image))
 
 
@@ -413,7 +413,7 @@ def prune(name: str | None = None, keep: int = 3, test: bool = False) -> dict[st
         pruned = pruning.prune(image, site.nodes_of(image), keep, test=test)
         done[image.name] = {"removed": list(pruned.removed), "kept": pruned.kept}
     if not test:
-        __salt__["diskless_tftp.apply"]()
+        __salt__["diskless_tftp.apply"](remove=False)
     return done
 
 
@@ -504,7 +504,7 @@ def _publish(
     return {
         "old": current.name if current else None,
         "new": chosen.name,
-        "loader": {} if test else __salt__["diskless_tftp.apply"](),
+        "loader": {} if test else __salt__["diskless_tftp.apply"](remove=False),
     }
 
 

@@ -72,12 +72,15 @@ def list_(full: bool = False) -> dict[str, Any]:
 
 
 @adapter.execution
-def apply_(test: bool = False) -> dict[str, Any]:
+def apply_(test: bool = False, remove: bool = True) -> dict[str, Any]:
     """
     Make the TFTP root what the pillar says, and return the changes with nodes folded.
 
     test
         Touch nothing, and return what would change.
+    remove
+        With False the files of nodes that the pillar does not have stay, as a change of a version
+        needs it: exports and DHCP go on serving such nodes until ``state.apply diskless``.
 
     CLI Example:
 
@@ -88,7 +91,7 @@ def apply_(test: bool = False) -> dict[str, Any]:
     with nodes.alone(test):
         names, site = adapter.platform(__grains__, __pillar__), adapter.site(__pillar__, __opts__)
         pending = frozenset(__context__.get(adapter.PENDING, ())) if test else None
-        plan = tftp.plan(site, names, pending)
+        plan = tftp.plan(site, names, pending, remove)
         difference = plan.difference()
         changes = tftp.folded(site, difference, names)
         if lost := originals.replaced(plan.files, tftp.unmarked(plan, difference, names)):

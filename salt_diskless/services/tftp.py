@@ -57,18 +57,24 @@ class Plan:
         return tree.compare(self.files, self.stale, self.adopt, self.own)
 
 
-def plan(site: Site, platform: Platform, pending: frozenset[str] | None = None) -> Plan:
+def plan(
+    site: Site, platform: Platform, pending: frozenset[str] | None = None, remove: bool = True
+) -> Plan:
     """Return what the TFTP root of this boot server must hold.
 
     pending
         In test mode, the images that would get a new version; None when it is for real.
+    remove
+        With False the files of nodes that the site does not have stay.
 
     Raises :class:`DisklessError` when an image that nodes boot from has no published version, or
     not the one that nodes are pinned to, or when a version has not what nodes want of it.
     """
     files = _files(site, platform, pending, pxelinux.render)
     root = platform.tftp_root
-    stale = [path for path in _node_files(f"{root}/{pxelinux.CONFIG}") if path not in files]
+    stale = []
+    if remove:
+        stale = [path for path in _node_files(f"{root}/{pxelinux.CONFIG}") if path not in files]
     stale += [*_stale_answers(site, platform), *answers.leftovers(platform)]
     own = [path for path in _image_files(f"{root}/{pxelinux.DIRECTORY}") if path not in files]
     return Plan(files, tuple(stale), tuple(own), site.adopt)

@@ -59,6 +59,25 @@ def test_nodes_boot_what_a_sync_by_hand_published(
     assert root(location).name == booted
 
 
+@pytest.mark.parametrize("function", ["publish", "rollback", "sync", "prune"])
+def test_a_version_leaves_nodes_that_were_added_by_hand(salt_call, pillar, golden, two, function):
+    """Exports and DHCP go on serving such a node until the next state.apply."""
+    late = {"mac": "52:54:00:00:00:09", "ip": "10.77.0.9", "profile": "compute"}
+    call = salt_call(pillar)
+    for name in ("diskless_snapshot.managed", "diskless_nfs.managed", "diskless_dhcpd.managed"):
+        assert call.state(name).result is True
+    call.modules["diskless_node.add"]({"node009": late})
+    files = {file["node"] for file in call.modules["diskless_tftp.list"](full=True).values()}
+    assert "node009" in files
+    (golden / "etc/motd").write_text("changed again\n")
+    call.modules[f"diskless_image.{function}"](*["tiny", two[0]][: 1 + (function == "publish")])
+    kept = {file["node"] for file in call.modules["diskless_tftp.list"](full=True).values()}
+    assert kept == files
+    salt_call(pillar).state("diskless_tftp.managed")
+    left = {file["node"] for file in call.modules["diskless_tftp.list"](full=True).values()}
+    assert left == files - {"node009"}
+
+
 @pytest.mark.parametrize("arguments", [{"loader": False}, {"publish": False}])
 def test_a_sync_leaves_the_loader_alone_when_asked(salt_call, pillar, golden, two, arguments):
     (golden / "etc/motd").write_text("by hand\n")
