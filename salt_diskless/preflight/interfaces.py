@@ -19,7 +19,7 @@ from salt_diskless.platform import Platform
 #: linux/sockios.h and linux/if.h: requests of ioctl(2), a flag, and the sizes of ``struct ifreq``
 #: and of the name in it.
 _GET_FLAGS, _GET_ADDRESS, _GET_NETMASK = 0x8913, 0x8915, 0x891B
-_LOOPBACK = 0x8
+_UP, _LOOPBACK = 0x1, 0x8
 _REQUEST_SIZE, _NAME_SIZE = 40, 16
 
 
@@ -87,7 +87,8 @@ def _is_right(name: str, address: IPAddress, nets: Sequence[Network]) -> bool:
             )
     except OSError:
         return False
-    if struct.unpack_from("h", flags)[0] & _LOOPBACK or own[4:8] != address.packed:
+    state = struct.unpack_from("h", flags)[0]
+    if state & _LOOPBACK or not state & _UP or own[4:8] != address.packed:
         return False
     subnet = IPNetwork(f"{address}/{socket.inet_ntoa(mask[4:8])}")
     return all(net.subnet in subnet for net in nets)
@@ -133,6 +134,12 @@ def _interface(
         yield Problem(path, name, f"give an interface that nodes reach: {_listed(usable)}")
         return
     if this is not None and address in _own(this):
+        if "UP" not in this.flags:
+            yield Problem(
+                path,
+                f"{name}, which is down",
+                f"bring it up (ip link set {name} up): dhcpd serves no node through it",
+            )
         for net in nets:
             if not any(net.subnet in own for own in this.addresses):
                 yield Problem(

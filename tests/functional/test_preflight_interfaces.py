@@ -50,7 +50,6 @@ def refused(call) -> str:
             {"dl9": "10.77.0.1"},
             "found 10.77.0.1; give dl0, which has this address; dl9 does not have it",
         ),
-        ({"lo": "10.77.0.1"}, "found lo; give an interface that nodes reach: dl0 with 10.77.0.1"),
         ({"dl0": "10.77.0.1", "eth8": "10.98.0.1"}, "found eth8 (10.98.0.1), which this machine"),
     ],
 )
@@ -80,12 +79,16 @@ def test_a_subnet_that_is_part_of_the_interface_is_right(salt_call, pillar):
     assert salt_call(pillar).state("diskless.valid").result is True
 
 
-def test_an_interface_that_is_down_may_keep_its_address(salt_call, pillar):
+def test_an_interface_that_is_down_is_refused(salt_call, pillar, listing, testmode):
     subprocess.run(["ip", "link", "set", "dl0", "down"], check=True)
     try:
-        assert salt_call(pillar).state("diskless.valid").result is True
+        before = listing()
+        comment = refused(salt_call(pillar, test=testmode))
+        assert "found dl0, which is down; bring it up (ip link set dl0 up)" in comment
+        assert listing() == before
     finally:
         subprocess.run(["ip", "link", "set", "dl0", "up"], check=True)
+    assert salt_call(pillar).state("diskless.valid").result is True
 
 
 def test_a_second_address_and_another_name_are_seen(salt_call, pillar):
