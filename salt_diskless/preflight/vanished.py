@@ -1,4 +1,4 @@
-"""Whether the pillar takes all nodes away at once that are served: a mistake of indentation or a
+"""Whether the pillar removes all served nodes of something at once: a mistake of indentation or a
 registry that does not answer looks like that, and nodes would not boot any more."""
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _SNAPSHOT = re.compile(rb"^(/\S*)/snapshot/([^\s/]+) ", re.MULTILINE)
 
 
 def problems(cluster: Cluster, site: Site, platform: Platform) -> Iterator[Problem]:
-    """Yield a problem for each of these of which all nodes that are served go at once: the boot
-    server; a network or an image that the pillar has no more; the registry."""
+    """Yield a problem for each of these that loses all nodes that are served and gets no other: the
+    boot server; a network; an image; the registry."""
     if cluster.allow_no_nodes:
         return
     every = {*_of_file(platform.dhcp_config, _host_names)}
@@ -46,7 +46,7 @@ def problems(cluster: Cluster, site: Site, platform: Platform) -> Iterator[Probl
         yield _problem("diskless:nodes", gone, "no node of this boot server", "add them")
         return
     yield from _networks(served, site, gone)
-    yield from _images(exported, cluster, gone)
+    yield from _images(exported, cluster, site, gone)
     if told.had_registry() and not cluster.has_registry:
         yield _problem(
             "diskless:registry",
@@ -61,33 +61,40 @@ def _problem(path: str, gone: Iterable[str], lacks: str, right: str) -> Problem:
 
 
 def _networks(served: Iterable[tuple[str, str]], site: Site, gone: set[str]) -> Iterator[Problem]:
-    """Yield a problem for the networks that are no more, where all of their nodes go."""
-    ranges = [(net.subnet.first, net.subnet.last) for net in site.networks.values()]
-    outside = {
-        name
-        for name, ip in served
-        if not any(first <= int(IPAddress(ip)) <= last for first, last in ranges)
-    }
-    if outside and outside <= gone:
-        yield _problem(
-            "diskless:networks",
-            outside,
-            "no network of these nodes",
-            "add the network and its nodes",
-        )
+    """Yield a problem for each network without nodes, listed or not, where all nodes that are
+    served go."""
+    ranges = [(net.subnet.first, net.subnet.last, name) for name, net in site.networks.items()]
+    of_network: dict[str, set[str]] = {}
+    for name, ip in served:
+        value = int(IPAddress(ip))
+        network = next((name for first, last, name in ranges if first <= value <= last), "")
+        of_network.setdefault(network, set()).add(name)
+    used = {node.network.name for node in site.nodes.values()}
+    for network, names in of_network.items():
+        if network not in used and names <= gone:
+            lacks = f"no node of the network {network}" if network else "no network of these nodes"
+            right = "add its nodes" if network else "add the network and its nodes"
+            path = "diskless:nodes" if network else "diskless:networks"
+            yield _problem(path, names, lacks, right)
 
 
 def _images(
-    exported: Iterable[tuple[str, str]], cluster: Cluster, gone: set[str]
+    exported: Iterable[tuple[str, str]], cluster: Cluster, site: Site, gone: set[str]
 ) -> Iterator[Problem]:
-    """Yield a problem for each image that is no more, where all of its nodes go."""
-    known = {image.location for image in cluster.images.values()}
+    """Yield a problem for each image without nodes, listed or not, where all nodes that are served
+    go."""
     of_location: dict[str, set[str]] = {}
     for name, location in exported:
-        if location not in known:
-            of_location.setdefault(location, set()).add(name)
+        of_location.setdefault(location, set()).add(name)
+    images = {image.location: image.name for image in cluster.images.values()}
+    used = {node.image.location for node in site.nodes.values()}
     for location, names in of_location.items():
-        if names <= gone:
+        if location in used or not names <= gone:
+            continue
+        if location in images:
+            lacks = f"no node that uses the image {images[location]}"
+            yield _problem("diskless:nodes", names, lacks, "add its nodes")
+        else:
             lacks = f"no image with the location {location}"
             yield _problem("diskless:images", names, lacks, "add the image and its nodes")
 

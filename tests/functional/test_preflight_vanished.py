@@ -111,7 +111,12 @@ def two(pillar) -> Iterator[dict]:
 @pytest.mark.parametrize(
     ("gone", "says"),
     [
-        (["networks:second"], "diskless:networks: found no network of theirs, and late[1-2] are"),
+        (
+            [],
+            "diskless:nodes: found no node of the network second, while it still serves late[1-2]",
+        ),
+        ([], "diskless:nodes: found no node that uses the image other, while it still serves late"),
+        (["networks:second"], "diskless:networks: found no network of these nodes, while it still"),
         (["images:other"], "diskless:images: found no image with the location "),
         (["networks:second", "images:other"], "2 problems on this boot server"),
     ],
@@ -119,13 +124,25 @@ def two(pillar) -> Iterator[dict]:
 def test_a_network_or_an_image_does_not_go_with_its_nodes(salt_call, two, gone, says):
     less = serve(salt_call, two)
     del less["nodes"]["late[1-2]"]
-    assert salt_call(less).state("diskless.valid").result is True
     for key in gone:
         section, name = key.split(":")
         del less[section][name]
     refused(salt_call(less), says)
     less["allow_no_nodes"] = True
     assert salt_call(less).state("diskless.valid").result is True
+
+
+def test_one_node_of_a_network_and_an_image_may_stay(salt_call, two):
+    less = serve(salt_call, two)
+    late = less["nodes"].pop("late[1-2]")
+    less["nodes"]["late2"] = {**late, "ip": "10.78.0.12", "mac": late["mac"][1]}
+    assert salt_call(less).state("diskless.valid").result is True
+
+
+def test_all_nodes_of_a_network_may_get_other_names(salt_call, two):
+    other = serve(salt_call, two)
+    other["nodes"]["l[1-2]"] = other["nodes"].pop("late[1-2]")
+    assert salt_call(other).state("diskless.valid").result is True
 
 
 def test_nodes_may_move_to_another_image_and_network(salt_call, two):
