@@ -16,8 +16,6 @@ from salt_diskless.regex import lazy_regex
 
 #: As much of a file as is read; larger files are no settings.
 _READ = 64 * 1024
-#: As many files of each of these directories as are looked at.
-_MOST = 20_000
 #: Every settings file is read in the first; in the others those that look like settings.
 _SETTINGS, _OTHERS = "/etc", ("/root", "/home", "/opt", "/srv", "/usr/local", "/var/www")
 #: Only names are looked at.
@@ -110,9 +108,7 @@ def likely(root: Tree, keep: Iterable[str] = ()) -> list[str]:
 def _files(root: Tree, top: str) -> Iterator[Found]:
     if not root.is_directory(top):
         return
-    for count, found in enumerate(root.walk(root.real(top))):
-        if count > _MOST:
-            return
+    for found in root.walk(root.real(top)):
         status = found.status
         is_small = stat.S_ISREG(status.st_mode) and 0 < status.st_size <= _READ
         if is_small and not _PUBLIC.search(found.path):
