@@ -215,7 +215,7 @@ def test_what_nodes_have_mounted_something_on_is_left_for_the_next_version(
     call, salt_call, pillar, location, golden
 ):
     pillar["profiles"]["compute"]["files"] = ["/etc/local/file", "/srv/data"]
-    for path in ("etc/local/file", "srv/data/inside"):
+    for path in ("etc/local/file", "srv/data/inside", "etc/resolv.conf"):
         (golden / path).parent.mkdir(parents=True, exist_ok=True)
         (golden / path).write_text("before\n")
     call = salt_call(pillar)

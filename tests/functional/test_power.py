@@ -126,7 +126,7 @@ def test_a_cycle_is_a_reset_where_the_bmc_has_no_other_and_a_power_on_of_who_is_
         ("on", "node[001-003]", "diskless:nodes:node003:bmc: found nothing"),
         ("on", "node[001,004]", "names: found node004; give nodes of this boot server"),
         ("on", "node[001", "names: found 'node[001'; give a node set"),
-        ("on", [], "names: found nothing"),
+        ("on", [], "names: found []; give a node set, like node[005-128], or a list of names"),
     ],
 )
 def test_what_is_wrong_is_one_error_and_nobody_is_asked(call, bmc, tmp_path, action, names, says):

@@ -182,7 +182,7 @@ def test_a_port_that_is_free_again_is_no_problem(salt_call, pillar, server):
         (
             "sysconfig",
             "DHCPDARGS=eth1\n",
-            "DHCPDARGS='eth1'; remove it: dhcpd has to listen on dl0",
+            "DHCPDARGS='eth1'; mend or remove it: dhcpd has to listen on dl0",
         ),
         ("sysconfig", "DHCPDARGS='-q eth1 dl0'\n", ""),
         ("sysconfig", "DHCPDARGS=\n", ""),
