@@ -4,7 +4,6 @@ and sizes that are not its own. Nothing of others changes on the master."""
 from __future__ import annotations
 
 import pathlib
-import time
 
 import pytest
 import yaml
@@ -179,9 +178,7 @@ def test_keys_that_come_with_a_new_node_are_its_own(
 
 
 def test_stages_of_others_and_huge_sets_are_not_believed(hostile, site, store, runner):
-    begun = time.monotonic()
     said = runner("diskless.nodes").data
-    assert time.monotonic() - begun < 60
     (group,) = said["boots"][MINION]
     assert (group["nodes"], group["stage"]) == ("node[001-003]", "up")
     doubts = said["boots"]["not believed"][MINION]
