@@ -273,9 +273,9 @@ def test_many_lines_of_one_thing_are_read_in_linear_time(tmp_path, store, same):
         "address": (f"10.8.226.5 n{n}\n" for n in range(30_000)),
         "line": ["10.8.226.5 " + " ".join(f"n{n}" for n in range(30_000))],
     }[same]
-    begin = time.monotonic()
+    begin = time.process_time()
     take(tmp_path, store, hosts="".join(lines))
-    assert time.monotonic() - begin < 15
+    assert time.process_time() - begin < 30
 
 
 # -- Warewulf -------------------------------------------------------------------------------------
