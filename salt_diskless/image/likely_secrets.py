@@ -101,8 +101,8 @@ def likely(root: Tree, keep: Iterable[str] = ()) -> list[str]:
         paths |= {file.path for file in _files(root, top) if _is_secret(file, reads=_may_set(file))}
     for top in _STATE:
         paths |= {file.path for file in _files(root, top) if _is_secret(file, reads=False)}
-    meant = {path for some in matching(root, keep).values() for path in some}
-    return sorted({path.decode(errors="surrogateescape") for path in paths} - meant)
+    kept = {path for some in matching(root, keep).values() for path in some}
+    return sorted({path.decode(errors="surrogateescape") for path in paths} - kept)
 
 
 def _files(root: Tree, top: str) -> Iterator[Found]:

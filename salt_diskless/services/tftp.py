@@ -129,9 +129,9 @@ def _stale_answers(site: Site, platform: Platform) -> Iterator[str]:
 def is_served(site: Site, platform: Platform) -> bool:
     """Return True if the loader's files were written before, and every image that nodes boot from
     has a published version, so that they can be written anew."""
-    place = f"{platform.tftp_root}/{pxelinux.DIRECTORY}"
+    loader = f"{platform.tftp_root}/{pxelinux.DIRECTORY}"
     booted = [image for image in site.images.values() if site.nodes_of(image)]
-    return any(os.path.lexists(f"{place}/{image.name}/{_MARKER}") for image in booted) and all(
+    return any(os.path.lexists(f"{loader}/{image.name}/{_MARKER}") for image in booted) and all(
         published(image) for image in booted
     )
 
